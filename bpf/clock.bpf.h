@@ -1,0 +1,394 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* Stage clock: bursts, ticks, merges, and the event each of them leaves. */
+#ifndef TIDEMARK_CLOCK_BPF_H
+#define TIDEMARK_CLOCK_BPF_H
+
+#include "event.bpf.h"
+#include "flow.bpf.h"
+#include "node.bpf.h"
+#include "owner.bpf.h"
+#include "send.bpf.h"
+
+/* By index. Mapped into userspace too, which sets skews and reads it for `show`. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__type(key, __u32);
+	__type(value, struct clock);
+} clocks SEC(".maps");
+
+static __always_inline struct clock *clock_get(__u32 index)
+{
+	return bpf_map_lookup_elem(&clocks, &index);
+}
+
+struct begun {
+	__u64 stamp;
+	__u64 ended; /* struct clock.run of what was open, no packets: nothing was */
+	__u32 generation;
+};
+
+/*
+ * Begin something new on a clock: end the burst that is open, take stamps. `open` says
+ * whether `packets` messages of a new burst begin here, or an event that is whole.
+ *
+ * One exchange ends the old burst, learns what it came to, and begins the new: whoever
+ * does it first, every packet is in exactly one burst, and nobody ever waits. A
+ * generation comes round after 65536 beginnings, so burst_extend compares the burst's
+ * stamp too before it takes a run for its own.
+ *
+ * The messages of a burst have the stamps that follow its own, without anyone writing
+ * them down. Those of the ended burst reach at most its packets beyond `now`, so the new
+ * stamp is taken beyond that. An opener takes one stamp for every segment it has at once:
+ * so the rule holds even if it is interrupted between the exchange and the taking, and
+ * whoever interrupts it ends a burst that has no stamp yet.
+ */
+static __always_inline void clock_begin(struct clock *c, int open, __u32 packets, __u32 bytes,
+					__u64 carried, __u64 wall_ns, struct begun *b)
+{
+	__u64 beyond;
+
+	b->generation = __sync_fetch_and_add(&c->generation, 1) & 0xffff;
+	if (!b->generation) /* means "whole" in a record */
+		b->generation = __sync_fetch_and_add(&c->generation, 1) & 0xffff;
+	b->ended = __sync_lock_test_and_set(&c->run, run_make(b->generation, open ? packets : 0,
+							      open ? bytes : 0));
+	if (run_packets(b->ended)) {
+		beyond = READ_ONCE(c->now) + run_packets(b->ended);
+		if (carried < beyond)
+			carried = beyond;
+	}
+	b->stamp = clock_take(&c->now, carried, wall_ns, packets);
+}
+
+/*
+ * Is this packet of the sender's burst we have noted already? While the sender's clock
+ * still has that burst for its latest, it must be: bursts of a clock follow each other
+ * and never come back. Otherwise the sender's stamps are asked.
+ */
+static __always_inline int burst_same_cause(struct pkt *p, const struct flow *f)
+{
+	struct clock *sender = clock_get(f->peer_clock);
+	struct send_found found = {};
+
+	if (sender && READ_ONCE(sender->burst) == f->cause)
+		return 1;
+	send_find(p, p->key.proto == IPPROTO_TCP, p->seq + p->fresh - 1, &found);
+	return found.stamp == f->cause;
+}
+
+/*
+ * The message continues the burst that is open: count it there and be done, without
+ * reading a clock or leaving a record. A burst ends as soon as its clock does anything
+ * else, so "is it mine?" is the whole question. What arrives with a new cause is an event
+ * of its own: folded into the burst before, it would stand in the log before its cause.
+ */
+static __always_inline int burst_extend(struct clock *c, struct flow *f, struct pkt *p)
+{
+	struct flow_dir *d = flow_dir(f, p->from_local);
+	__u64 run = READ_ONCE(c->run), got;
+
+	if (c->flags & CLOCK_EVERY_PACKET)
+		return 0;
+	if (run_generation(run) != d->generation || READ_ONCE(c->burst) != d->burst)
+		return 0;
+	if (p->dir == DIR_IN && f->peer_clocked && !burst_same_cause(p, f))
+		return 0;
+#pragma unroll
+	for (int i = 0; i < 4; i++) {
+		if (run_generation(run) != d->generation || !run_packets(run) ||
+		    !run_has_room(run, p->segments, p->fresh))
+			return 0;
+		got = __sync_val_compare_and_swap(
+			&c->run, run, run + ((__u64)p->segments << 32) + p->fresh);
+		if (got == run)
+			return 1;
+		run = got;
+	}
+	return 0;
+}
+
+/*
+ * The socket's owner, for a flow that has none yet. What is sent has its socket with it.
+ * For what is received the kernel is asked, once: before the first answer that finds the
+ * listener, whose owner stands in until the accepted socket speaks for itself.
+ */
+static __always_inline void owner_take(struct flow *f, const struct owner *o, __u64 socket)
+{
+	f->uid = o->uid;
+	f->cgroup = o->cgroup;
+	__builtin_memcpy(f->comm, o->comm, sizeof(f->comm));
+	f->pid = o->pid;
+	if (o->socket == socket)
+		f->notes &= ~FLOW_OWNER_LISTENER;
+	else
+		f->notes |= FLOW_OWNER_LISTENER;
+}
+
+static __always_inline struct bpf_sock *owner_lookup(struct __sk_buff *skb, const struct pkt *p)
+{
+	struct bpf_sock_tuple tuple = {};
+	const __u32 *remote = (const __u32 *)p->key.remote, *local = (const __u32 *)p->key.local;
+	__u32 size;
+
+	if (!remote[0] && !remote[1] && remote[2] == bpf_htonl(0xffff)) {
+		tuple.ipv4.saddr = remote[3];
+		tuple.ipv4.daddr = local[3];
+		tuple.ipv4.sport = bpf_htons(p->key.remote_port);
+		tuple.ipv4.dport = bpf_htons(p->key.local_port);
+		size = sizeof(tuple.ipv4);
+	} else {
+		__builtin_memcpy(tuple.ipv6.saddr, remote, 16);
+		__builtin_memcpy(tuple.ipv6.daddr, local, 16);
+		tuple.ipv6.sport = bpf_htons(p->key.remote_port);
+		tuple.ipv6.dport = bpf_htons(p->key.local_port);
+		size = sizeof(tuple.ipv6);
+	}
+	if (p->key.proto == IPPROTO_TCP)
+		return bpf_sk_lookup_tcp(skb, &tuple, size, BPF_F_CURRENT_NETNS, 0);
+	return bpf_sk_lookup_udp(skb, &tuple, size, BPF_F_CURRENT_NETNS, 0);
+}
+
+__checked int owner_find(struct __sk_buff *skb, struct pkt *p)
+{
+	struct bpf_sock *sk;
+	struct owner *o;
+	struct flow *f;
+
+	if (!p)
+		return 0;
+	f = flow_get(&p->key);
+	if (!f)
+		return 0;
+	if (p->dir == DIR_OUT) {
+		sk = skb->sk;
+		if (!sk)
+			return 0;
+		sk = bpf_sk_fullsock(sk);
+		if (!sk)
+			return 0;
+		o = bpf_sk_storage_get(&owners, sk, 0, 0);
+		if (o)
+			owner_take(f, o, bpf_get_socket_cookie(skb));
+		return 0;
+	}
+	if (f->notes & FLOW_OWNER_ASKED)
+		return 0;
+	f->notes |= FLOW_OWNER_ASKED;
+	sk = owner_lookup(skb, p);
+	if (!sk)
+		return 0;
+	o = bpf_sk_storage_get(&owners, sk, 0, 0);
+	if (o)
+		owner_take(f, o, p->key.proto == IPPROTO_TCP ? 0 : o->socket);
+	bpf_sk_release(sk);
+	return 0;
+}
+
+static __always_inline void event_fill(struct event *e, const struct pkt *p, const struct flow *f,
+				       __u32 type)
+{
+	int message = type == EVENT_send || type == EVENT_recv;
+
+	e->node = p->key.node;
+	e->clock = p->clock;
+	e->bytes = message ? p->fresh : 0;
+	e->packets = message ? p->segments : 1;
+	e->seq = p->seq;
+	e->type = type;
+	e->proto = p->key.proto;
+	e->tcp_flags = p->tcp_flags;
+	e->dir = p->dir;
+	e->_pad = 0;
+	e->_pad2 = 0;
+	if (p->from_local) {
+		addr_copy(e->src, p->key.local);
+		addr_copy(e->dst, p->key.remote);
+		e->src_port = p->key.local_port;
+		e->dst_port = p->key.remote_port;
+	} else {
+		addr_copy(e->src, p->key.remote);
+		addr_copy(e->dst, p->key.local);
+		e->src_port = p->key.remote_port;
+		e->dst_port = p->key.local_port;
+	}
+	e->pid = f->pid;
+	__builtin_memcpy(e->comm, f->comm, sizeof(e->comm));
+}
+
+/* What came with a received packet from a sender on this host. */
+static __always_inline __u64 event_cause(struct pkt *p, struct flow *f, struct counters *count,
+					 __u32 seq, __u64 *carried)
+{
+	struct send_found found = {};
+
+	send_find(p, p->key.proto == IPPROTO_TCP && !(p->tcp_flags & TCP_RST), seq, &found);
+	*carried = found.stamp;
+	if (!found.stamp)
+		return 0;
+	f->peer_clock = found.clock;
+	f->peer_clocked = 1;
+	if (found.forgotten) {
+		count->reason.cause_forgotten++;
+		return 0;
+	}
+	return found.stamp;
+}
+
+/*
+ * Everything that is not the continuation of a burst: merge what came, tick, leave a
+ * record, and, if it is sent, leave the stamp for the receiver. `seq` is the sequence
+ * number the receiver will ask by (its last byte), `from` the first.
+ *
+ * The record is reserved before anything changes. When there is no room the clock ticks
+ * and merges all the same (order must hold for what comes after), but the open burst is
+ * left open: ending it is something only a record can tell.
+ */
+__checked int event_note(struct __sk_buff *skb, struct pkt *p, __u32 type, __u32 from, __u32 seq)
+{
+	struct settings *s = settings_get();
+	struct counters *count;
+	struct flow_dir *d;
+	struct clock *c;
+	struct flow *f;
+	struct event *e = NULL;
+	struct begun b = {};
+	__u64 boot_ns, wall_ns, cause = 0, carried = 0;
+	int message = type == EVENT_send || type == EVENT_recv, open;
+
+	if (!p || !s)
+		return 0;
+	c = clock_get(p->clock);
+	f = flow_get(&p->key);
+	count = counters_of(p->dir);
+	if (!c || !f || !count)
+		return 0;
+	d = flow_dir(f, p->from_local);
+	boot_ns = bpf_ktime_get_boot_ns();
+	wall_ns = boot_ns + s->realtime_offset_ns + c->skew_ns;
+	if (p->dir == DIR_IN)
+		cause = event_cause(p, f, count, seq, &carried);
+	if ((!f->pid || f->notes & FLOW_OWNER_LISTENER) && !(p->how & ATTACH_FAR))
+		owner_find(skb, p);
+
+	open = message && !(c->flags & CLOCK_EVERY_PACKET);
+	if (s->reading) {
+		e = event_reserve();
+		if (!e) {
+			event_lose(c);
+			count->reason.event_lost++;
+			b.stamp = clock_take(&c->now, carried, wall_ns, p->segments);
+			goto sent;
+		}
+	}
+	clock_begin(c, open, message ? p->segments : 1, p->fresh, carried, wall_ns, &b);
+	if (open) {
+		d->burst = b.stamp;
+		d->generation = b.generation;
+		c->opened_ns = boot_ns;
+		WRITE_ONCE(c->burst, b.stamp);
+	}
+	if (e) {
+		event_fill(e, p, f, type);
+		e->stamp = b.stamp;
+		e->cause = cause;
+		e->wall_ns = wall_ns;
+		e->ended = b.ended;
+		e->generation = open ? b.generation : 0;
+		event_submit(e);
+		count->reason.event++;
+	}
+sent:
+	if (p->dir == DIR_IN)
+		f->cause = cause;
+	else if (f->notes & FLOW_ADMITTED || f->opener != FLOW_OPENER_REMOTE || f->peer_clocked)
+		send_note(p, from, b.stamp, type == EVENT_connect);
+	return 0;
+}
+
+/*
+ * The handshake's middle: no event, but causal all the same. Who accepts leaves its clock
+ * as it is for the one who connects, if that one is a node here too (the SYN told); who
+ * connects merges it. Merging ends an open burst, for what follows has a new past.
+ */
+__checked int event_handshake(struct pkt *p)
+{
+	struct settings *s = settings_get();
+	struct send_found found = {};
+	struct clock *c;
+	struct flow *f;
+	struct event *e = NULL;
+	struct begun b = {};
+	__u64 wall_ns;
+
+	if (!p || !s)
+		return 0;
+	c = clock_get(p->clock);
+	f = flow_get(&p->key);
+	if (!c || !f)
+		return 0;
+	if (p->notes & NOTE_CARRY) {
+		if (f->peer_clocked)
+			send_note(p, p->seq, READ_ONCE(c->now), 1);
+		return 0;
+	}
+	send_find(p, 0, 0, &found);
+	if (!found.stamp)
+		return 0;
+	f->peer_clock = found.clock;
+	f->peer_clocked = 1;
+	if (p->notes & NOTE_HEARD) /* merged when the handshake is complete, as `accept` */
+		return 0;
+	wall_ns = bpf_ktime_get_boot_ns() + s->realtime_offset_ns + c->skew_ns;
+	if (s->reading) {
+		e = event_reserve();
+		if (!e) {
+			clock_take(&c->now, found.stamp, wall_ns, 1);
+			return 0;
+		}
+	}
+	clock_begin(c, 0, 1, 0, found.stamp, wall_ns, &b);
+	if (!e)
+		return 0;
+	if (!run_packets(b.ended)) {
+		bpf_ringbuf_discard(e, BPF_RB_NO_WAKEUP);
+		return 0;
+	}
+	__builtin_memset(e, 0, sizeof(*e));
+	e->clock = p->clock;
+	e->node = p->key.node;
+	e->ended = b.ended;
+	event_submit(e);
+	return 0;
+}
+
+static __always_inline int stage_clock(struct pass *at, struct pkt *p)
+{
+	struct clock *c = clock_get(p->clock);
+	__u32 message = p->dir == DIR_OUT ? EVENT_send : EVENT_recv;
+	__u32 end = p->seq + p->fresh;
+	__u8 notes = p->notes;
+
+	if (!c) {
+		at->count->reason.clock_bad++;
+		return NEXT;
+	}
+	if (notes == NOTE_MESSAGE && burst_extend(c, at->flow, p))
+		return NEXT;
+	if (notes & (NOTE_MERGE | NOTE_CARRY | NOTE_HEARD))
+		event_handshake(p);
+	if (notes & NOTE_CONNECT)
+		event_note(at->skb, p, EVENT_connect, p->seq, p->seq);
+	if (notes & NOTE_ACCEPT)
+		event_note(at->skb, p, EVENT_accept, p->seq, p->seq - 1);
+	if (notes & NOTE_RETRANSMIT)
+		event_note(at->skb, p, EVENT_retransmit, p->seq, p->seq);
+	if (notes & NOTE_MESSAGE)
+		event_note(at->skb, p, message, p->seq, end - 1);
+	if (notes & NOTE_CLOSE)
+		event_note(at->skb, p, EVENT_close, end, end);
+	return NEXT;
+}
+
+#endif

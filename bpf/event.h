@@ -1,0 +1,78 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* Event records, as they leave the kernel through the rings in `events`. */
+#ifndef TIDEMARK_EVENT_H
+#define TIDEMARK_EVENT_H
+
+#ifndef __bpf__
+#include <linux/types.h>
+#endif
+
+/*
+ * The names are those of the event log; "" has no line of its own there.
+ *	X(name, text)
+ */
+#define EVENTS(X)                                                                                  \
+	X(none, "") /* only ends a burst */                                                        \
+	X(send, "send")                                                                            \
+	X(recv, "recv")                                                                            \
+	X(connect, "connect")                                                                      \
+	X(accept, "accept")                                                                        \
+	X(close, "close")                                                                          \
+	X(retransmit, "retransmit")                                                                \
+	X(node_up, "node-up")                                                                      \
+	X(node_down, "node-down")                                                                  \
+	X(gap, "gap")                                                                              \
+	X(drop, "drop")
+
+enum event_type {
+#define X(name, text) EVENT_##name,
+	EVENTS(X)
+#undef X
+	EVENTS_NR
+};
+
+/*
+ * A burst is told in two halves. The message that opens it leaves a record at once, with
+ * what only that moment knows: stamp, cause, flow, process. The next event of the same
+ * clock carries, in `ended`, how many packets and bytes the burst had come to. Userspace
+ * joins the halves by (clock, generation). So nothing has to be kept in the kernel where
+ * two CPUs could write it at once, and a burst costs one record.
+ *
+ * A record with generation 0 is whole by itself. `ended` of 0 packets ends nothing.
+ */
+struct event {
+	__u64 stamp; /* of the first message */
+	__u64 cause; /* the stamp that came with it, 0 none known */
+	__u64 wall_ns; /* the node's wall clock, skew included */
+	__u64 ended; /* struct clock.run of the burst that this event ended */
+	__u32 node;
+	__u32 clock;
+	__u32 bytes; /* payload so far: of the packet that opened the burst */
+	__u32 packets;
+	__u32 seq; /* TCP: first new byte */
+	__u32 pid; /* of the local process, 0 unknown */
+	__u16 generation;
+	__u8 type; /* enum event_type */
+	__u8 proto; /* IPPROTO_* */
+	__u8 tcp_flags;
+	__u8 dir; /* enum dir */
+	__u16 src_port; /* the message's ends: the same on both sides */
+	__u16 dst_port;
+	__u16 _pad;
+	__u32 _pad2;
+	__u8 src[16];
+	__u8 dst[16];
+	char comm[16];
+};
+
+_Static_assert(sizeof(struct event) == 120, "no hidden padding");
+
+/* Context of the syscall programs `event_end` and `event_node`. */
+struct event_call {
+	__u32 clock; /* index */
+	__u32 node;
+	__u32 type; /* event_node: EVENT_node_up or EVENT_node_down */
+	__u32 _pad;
+};
+
+#endif

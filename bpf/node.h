@@ -1,0 +1,87 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* Nodes, and what every part of one datapath must agree on. Shared with userspace. */
+#ifndef TIDEMARK_NODE_H
+#define TIDEMARK_NODE_H
+
+#ifndef __bpf__
+#include <linux/types.h>
+#endif
+
+#define NODE_NAME_MAX 64
+#define NODE_PATH_MAX 96
+
+/* node.flags */
+#define NODE_INTERFACE (1U << 0) /* chosen with -i: its interface, not its namespace */
+#define NODE_HOST (1U << 1) /* the namespace Tidemark runs in */
+
+/*
+ * A network namespace we watch (or, with -i, one interface). Map `nodes`, by id. Written
+ * by userspace; the packet path reads nothing here: what it needs came with the
+ * attachment (ATTACH_* below) or lies in the node's clock.
+ *
+ * Identity is the cookie, which the kernel never reuses while it runs; the inode number
+ * is what people see in /proc, and is reused. Ids are never reused either.
+ */
+struct node {
+	__u64 cookie;
+	__u64 inode;
+	__u64 since_ns; /* wall clock */
+	__u32 clock; /* index into clocks */
+	__u32 flags; /* NODE_* */
+	__s32 pid; /* a process that was in it, 0 unknown: a hint to find it again */
+	__u32 _spare;
+	char name[NODE_NAME_MAX];
+	char path[NODE_PATH_MAX]; /* where it is mounted, or empty: a hint too */
+};
+
+/*
+ * What an attachment tells the pipeline. Every attached device has a tiny program of its
+ * own that writes these into the packet's control block and tail-calls the pipeline. An
+ * identity that was fixed when we attached is right on every kernel, where asking the
+ * packet is not (its netns cookie is the sender's socket's), and costs no lookup.
+ */
+#define ATTACH_CB_NODE 0 /* skb->cb[0]: node id */
+#define ATTACH_CB_HOW 1 /* skb->cb[1]: clock index | flags */
+
+#define ATTACH_CLOCK_MASK 0xffffffU
+#define ATTACH_L3 (1U << 24) /* no Ethernet header (tun, ipip, ...) */
+#define ATTACH_FAR (1U << 25) /* a port: ingress is what the node behind it sends */
+#define ATTACH_PROMISC (1U << 26) /* chosen with -i: what is addressed to others counts too */
+#define ATTACH_EGRESS (1U << 27) /* at the device's egress */
+#define ATTACH_LIVE (1U << 31) /* so that a word of ours is never zero */
+
+/* Where one device is attached. Map `attachments`, by (node, ifindex). For `down`. */
+struct attachment_key {
+	__u32 node;
+	__u32 ifindex;
+};
+
+enum attachment_how {
+	ATTACHED_CLSACT = 1,
+	ATTACHED_TCX = 2,
+};
+
+struct attachment {
+	__u32 how; /* enum attachment_how */
+	__u32 flags; /* ATTACH_* */
+	__u32 priority; /* of both filters (clsact) */
+	__u32 handle;
+	__u32 qdisc_is_ours; /* nobody had a clsact qdisc there before us */
+	char device[16];
+};
+
+/* One entry, map `settings`: what may change while the datapath runs. */
+struct settings {
+	__s64 realtime_offset_ns; /* CLOCK_REALTIME - CLOCK_BOOTTIME */
+	__u64 steps_back; /* times that offset fell by more than a millisecond */
+	__u32 reading; /* somebody drains the events: record them */
+	__u32 every_packet; /* for the clocks of nodes to come */
+	__u32 clock_per_host; /* --clock host */
+	__u32 all; /* every namespace is a node, those to come too */
+	__u32 temporary; /* brought up by a `trace`, which takes it down again */
+	__u32 next_node; /* id of the next node */
+	__s32 reader; /* its pid, for words; the lock on the pin directory decides */
+	__u32 attach_how; /* enum attachment_how */
+};
+
+#endif

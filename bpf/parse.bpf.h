@@ -1,0 +1,431 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* Stage parse: from bytes to struct pkt. */
+#ifndef TIDEMARK_PARSE_BPF_H
+#define TIDEMARK_PARSE_BPF_H
+
+#include "pkt.bpf.h"
+
+/* The ports of a fragmented datagram are in its first fragment only. */
+struct fragment_key {
+	__u8 src[16];
+	__u8 dst[16];
+	__u32 id;
+	__u32 node;
+	__u8 proto;
+	__u8 _pad[3];
+};
+
+struct fragment_ports {
+	__u16 src_port;
+	__u16 dst_port;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 1);
+	__type(key, struct fragment_key);
+	__type(value, struct fragment_ports);
+} fragments SEC(".maps");
+
+#define PARSE_VLANS 2
+#define PARSE_EXTENSIONS 8
+#define PARSE_FAR 0x3fff /* no transport header lies deeper */
+#define PARSE_PULL 512 /* bytes to make linear when headers lie in pages */
+
+/*
+ * The cursor every step below advances. A step returns 0, or PARSE_SHORT when the bytes
+ * are not (yet) in reach of direct access, or DONE after counting why.
+ */
+#define PARSE_SHORT 1
+
+struct cursor {
+	void *at;
+	void *end;
+};
+
+struct l3 {
+	__u8 src[16];
+	__u8 dst[16];
+	__u32 fragment_id;
+	__u32 at; /* offset of what comes next */
+	__u32 left; /* bytes of the datagram from there on */
+	__u8 proto;
+	__u8 first; /* first fragment, of several */
+	__u8 later; /* later fragment */
+};
+
+static __always_inline void addr_from_v4(__u8 to[16], __be32 from)
+{
+	__u32 *word = (__u32 *)to;
+
+	word[0] = 0;
+	word[1] = 0;
+	word[2] = bpf_htonl(0xffff);
+	word[3] = from;
+}
+
+static __always_inline void addr_copy(__u8 to[16], const __u8 from[16])
+{
+	__builtin_memcpy(to, from, 16);
+}
+
+/* Over Ethernet and VLAN tags; the ethertype is what skb->protocol says without them. */
+static __always_inline int parse_l2(struct cursor *c, __be16 *type, struct counters *count)
+{
+	struct ethhdr *eth = c->at;
+	struct vlan_hdr *tag;
+
+	if ((void *)(eth + 1) > c->end)
+		return PARSE_SHORT;
+	*type = eth->h_proto;
+	c->at = eth + 1;
+#pragma unroll
+	for (int i = 0; i < PARSE_VLANS; i++) {
+		if (*type != bpf_htons(ETH_P_8021Q) && *type != bpf_htons(ETH_P_8021AD))
+			return 0;
+		tag = c->at;
+		if ((void *)(tag + 1) > c->end)
+			return PARSE_SHORT;
+		*type = tag->proto;
+		c->at = tag + 1;
+	}
+	if (*type == bpf_htons(ETH_P_8021Q) || *type == bpf_htons(ETH_P_8021AD)) {
+		count->reason.too_many_headers++;
+		return DONE;
+	}
+	return 0;
+}
+
+static __always_inline int parse_v4(struct cursor *c, struct l3 *l3, __u32 room,
+				    struct counters *count)
+{
+	struct iphdr *ip = c->at;
+	__u32 header, total, fragment;
+
+	if ((void *)(ip + 1) > c->end)
+		return PARSE_SHORT;
+	header = (ip->ver_ihl & 0xf) * 4;
+	total = bpf_ntohs(ip->tot_len);
+	if (ip->ver_ihl >> 4 != 4 || header < sizeof(*ip))
+		goto bad;
+	if (!total) /* a GSO packet above 64 KiB (BIG TCP): the buffer knows */
+		total = room;
+	if (total < header)
+		goto bad;
+	if (total > room) {
+		count->reason.truncated++;
+		return DONE;
+	}
+	addr_from_v4(l3->src, ip->saddr);
+	addr_from_v4(l3->dst, ip->daddr);
+	fragment = bpf_ntohs(ip->frag_off);
+	l3->later = (fragment & IP_OFFSET) != 0;
+	l3->first = (fragment & IP_MF) && !l3->later;
+	l3->fragment_id = bpf_ntohs(ip->id);
+	l3->proto = ip->protocol;
+	l3->left = total - header;
+	l3->at += header;
+	return 0;
+bad:
+	count->reason.bad_header++;
+	return DONE;
+}
+
+static __always_inline int parse_is_extension(__u8 proto)
+{
+	switch (proto) {
+	case IPPROTO_HOPOPTS:
+	case IPPROTO_ROUTING:
+	case IPPROTO_DSTOPTS:
+	case IPPROTO_MH:
+	case IPPROTO_AH:
+	case IPPROTO_FRAGMENT:
+		return 1;
+	}
+	return 0;
+}
+
+/*
+ * RFC 8200, section 4: along the chain of extension headers to the transport header.
+ * Few packets have any, so this reads by helper (18 ns a header, wherever the bytes lie)
+ * and is a function of its own: inlined with packet pointers, six headers cost the
+ * verifier a million instructions.
+ */
+__checked int parse_extensions(struct __sk_buff *skb, struct l3 *l3, __u32 dir)
+{
+	struct counters *count = counters_of(dir);
+	struct frag_hdr h; /* the others are this with other names */
+	__u32 length;
+
+	if (!l3 || !count)
+		return DONE;
+#pragma clang loop unroll(disable)
+	for (int i = 0; i < PARSE_EXTENSIONS; i++) {
+		if (!parse_is_extension(l3->proto))
+			return 0;
+		if (l3->left < sizeof(h) || bpf_skb_load_bytes(skb, l3->at, &h, sizeof(h)))
+			goto truncated;
+		length = (h.reserved + 1) * 8;
+		if (l3->proto == IPPROTO_AH) /* RFC 4302: in words, less two */
+			length = (h.reserved + 2) * 4;
+		if (l3->proto == IPPROTO_FRAGMENT) {
+			length = sizeof(h);
+			l3->later = (h.frag_off & bpf_htons(IP6_OFFSET)) != 0;
+			l3->first = (h.frag_off & bpf_htons(IP6_MF)) && !l3->later;
+			l3->fragment_id = bpf_ntohl(h.identification);
+		}
+		if (length > l3->left)
+			goto truncated;
+		l3->left -= length;
+		l3->at += length;
+		l3->proto = h.nexthdr;
+		if (l3->later) /* what follows is the middle of something */
+			return 0;
+	}
+	if (!parse_is_extension(l3->proto))
+		return 0;
+	count->reason.too_many_headers++;
+	return DONE;
+truncated:
+	count->reason.truncated++;
+	return DONE;
+}
+
+static __always_inline int parse_v6(struct cursor *c, struct l3 *l3, __u32 room,
+				    struct counters *count)
+{
+	struct ipv6hdr *ip = c->at;
+	__u32 payload;
+
+	if ((void *)(ip + 1) > c->end)
+		return PARSE_SHORT;
+	if (*(__u8 *)ip >> 4 != 6) {
+		count->reason.bad_header++;
+		return DONE;
+	}
+	payload = bpf_ntohs(ip->payload_len);
+	if (!payload) /* a jumbogram, which GSO makes of BIG TCP */
+		payload = room < sizeof(*ip) ? 0 : room - sizeof(*ip);
+	if (payload + sizeof(*ip) > room) {
+		count->reason.truncated++;
+		return DONE;
+	}
+	addr_copy(l3->src, ip->saddr);
+	addr_copy(l3->dst, ip->daddr);
+	l3->later = 0;
+	l3->first = 0;
+	l3->fragment_id = 0;
+	l3->proto = ip->nexthdr;
+	l3->left = payload;
+	l3->at += sizeof(*ip);
+	return 0;
+}
+
+/* Ports as (source, destination), and how long the transport header is. */
+static __always_inline int parse_l4(struct cursor *c, const struct l3 *l3, struct pkt *p,
+				    struct counters *count, __u16 *src_port, __u16 *dst_port)
+{
+	struct icmphdr *icmp;
+	struct udphdr *udp;
+	struct tcphdr *tcp;
+	__u32 header;
+
+	switch (l3->proto) {
+	case IPPROTO_TCP:
+		tcp = c->at;
+		if (l3->left < sizeof(*tcp))
+			goto truncated;
+		if ((void *)(tcp + 1) > c->end)
+			return PARSE_SHORT;
+		header = (tcp->doff >> 4) * 4;
+		if (header < sizeof(*tcp)) {
+			count->reason.bad_header++;
+			return DONE;
+		}
+		if (header > l3->left)
+			goto truncated;
+		*src_port = bpf_ntohs(tcp->source);
+		*dst_port = bpf_ntohs(tcp->dest);
+		p->seq = bpf_ntohl(tcp->seq);
+		p->tcp_flags = tcp->flags;
+		p->payload = l3->left - header;
+		return 0;
+	case IPPROTO_UDP:
+		udp = c->at;
+		if (l3->left < sizeof(*udp))
+			goto truncated;
+		if ((void *)(udp + 1) > c->end)
+			return PARSE_SHORT;
+		*src_port = bpf_ntohs(udp->source);
+		*dst_port = bpf_ntohs(udp->dest);
+		/* Of a fragmented or GSO datagram, what is here; the whole says len. */
+		p->payload = l3->left - sizeof(*udp);
+		if (l3->first && bpf_ntohs(udp->len) > sizeof(*udp))
+			p->payload = bpf_ntohs(udp->len) - sizeof(*udp);
+		return 0;
+	case IPPROTO_ICMP:
+	case IPPROTO_ICMPV6:
+		icmp = c->at;
+		if (l3->left < sizeof(*icmp))
+			goto truncated;
+		if ((void *)(icmp + 1) > c->end)
+			return PARSE_SHORT;
+		p->payload = l3->left - sizeof(*icmp);
+		if (l3->proto == IPPROTO_ICMP ?
+			    icmp->type == ICMP_ECHO || icmp->type == ICMP_ECHOREPLY :
+			    icmp->type == ICMPV6_ECHO_REQUEST || icmp->type == ICMPV6_ECHO_REPLY)
+			*src_port = *dst_port = bpf_ntohs(icmp->id);
+		return 0;
+	default:
+		p->payload = l3->left;
+		return 0;
+	}
+truncated:
+	count->reason.truncated++;
+	return DONE;
+}
+
+/* Remember the first fragment's ports, or recall them for a later one. */
+static __always_inline int parse_fragment(const struct l3 *l3, struct pkt *p,
+					  struct counters *count, __u16 *src_port,
+					  __u16 *dst_port)
+{
+	struct fragment_ports ports = { *src_port, *dst_port }, *known;
+	struct fragment_key key = {
+		.id = l3->fragment_id, .node = p->key.node, .proto = l3->proto
+	};
+
+	addr_copy(key.src, l3->src);
+	addr_copy(key.dst, l3->dst);
+	if (l3->first) {
+		bpf_map_update_elem(&fragments, &key, &ports, BPF_ANY);
+		return 0;
+	}
+	p->payload = l3->left;
+	p->tail = 1;
+	known = bpf_map_lookup_elem(&fragments, &key);
+	if (!known) {
+		count->reason.fragment_unknown++;
+		return DONE;
+	}
+	count->reason.fragment++;
+	*src_port = known->src_port;
+	*dst_port = known->dst_port;
+	return 0;
+}
+
+static __always_inline int parse_packet(struct __sk_buff *skb, struct pkt *p,
+					struct counters *count)
+{
+	struct cursor c = { (void *)(long)skb->data, (void *)(long)skb->data_end };
+	__u16 src_port = 0, dst_port = 0;
+	__be16 type = skb->protocol;
+	struct l3 l3 = {};
+	int err;
+
+	if (!(p->how & ATTACH_L3)) {
+		err = parse_l2(&c, &type, count);
+		if (err)
+			return err;
+	}
+	l3.at = c.at - (void *)(long)skb->data;
+	if (type == bpf_htons(ETH_P_IP)) {
+		err = parse_v4(&c, &l3, skb->len - l3.at, count);
+	} else if (type == bpf_htons(ETH_P_IPV6)) {
+		err = parse_v6(&c, &l3, skb->len - l3.at, count);
+		if (!err && parse_is_extension(l3.proto))
+			err = parse_extensions(skb, &l3, p->dir);
+	} else {
+		if (type == bpf_htons(ETH_P_ARP))
+			count->reason.arp++;
+		else
+			count->reason.other_ethertype++;
+		return DONE;
+	}
+	if (err)
+		return err;
+	if (l3.at > PARSE_FAR) { /* the verifier wants to know that it is not */
+		count->reason.too_many_headers++;
+		return DONE;
+	}
+	c.at = (void *)(long)skb->data + l3.at;
+	c.end = (void *)(long)skb->data_end;
+	if (!l3.later) {
+		err = parse_l4(&c, &l3, p, count, &src_port, &dst_port);
+		if (err)
+			return err;
+	}
+	if (l3.first || l3.later) {
+		err = parse_fragment(&l3, p, count, &src_port, &dst_port);
+		if (err)
+			return err;
+	}
+	p->l4 = l3.at;
+	p->key.proto = l3.proto;
+	p->segments = skb->gso_segs > 1 ? skb->gso_segs : 1;
+	p->wire = skb->len;
+	if (p->segments > 1) /* each carries the headers */
+		p->wire += (p->segments - 1) * (skb->len - p->payload);
+
+	/* Whose end is whose: the node's is local. A mirror port has none: the lower. */
+	if (p->how & ATTACH_PROMISC && skb->pkt_type == PACKET_OTHERHOST && p->dir == DIR_IN) {
+		__u64 a = bpf_be64_to_cpu(*(__u64 *)l3.src), b = bpf_be64_to_cpu(*(__u64 *)l3.dst);
+
+		if (a == b) {
+			a = bpf_be64_to_cpu(*(__u64 *)(l3.src + 8));
+			b = bpf_be64_to_cpu(*(__u64 *)(l3.dst + 8));
+		}
+		p->from_local = a < b || (a == b && src_port < dst_port);
+	}
+	if (p->from_local) {
+		addr_copy(p->key.local, l3.src);
+		addr_copy(p->key.remote, l3.dst);
+		p->key.local_port = src_port;
+		p->key.remote_port = dst_port;
+	} else {
+		addr_copy(p->key.local, l3.dst);
+		addr_copy(p->key.remote, l3.src);
+		p->key.local_port = dst_port;
+		p->key.remote_port = src_port;
+	}
+	return NEXT;
+}
+
+/*
+ * When the headers do not lie in the linear part, they are pulled there and read again.
+ * That moves bytes inside the kernel's buffer and changes none.
+ */
+__checked int parse(struct __sk_buff *skb, struct pkt *p)
+{
+	struct counters *count;
+	int err = PARSE_SHORT;
+	__u32 want;
+
+	if (!p)
+		return DONE;
+	count = counters_of(p->dir);
+	if (!count)
+		return DONE;
+#pragma clang loop unroll(disable)
+	for (int i = 0; i < 2; i++) {
+		err = parse_packet(skb, p, count);
+		if (err != PARSE_SHORT)
+			return err;
+		want = skb->len < PARSE_PULL ? skb->len : PARSE_PULL;
+		if (bpf_skb_pull_data(skb, want))
+			break;
+	}
+	count->reason.truncated++;
+	return DONE;
+}
+
+/*
+ * Headers into struct pkt. Whatever cannot be read is counted with its reason and left to
+ * the kernel: a later stage never sees half a packet.
+ */
+static __always_inline int stage_parse(struct pass *at, struct pkt *p)
+{
+	return parse(at->skb, p);
+}
+
+#endif

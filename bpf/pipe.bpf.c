@@ -1,0 +1,121 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/* The pipeline: every packet of a node runs through the stages, in and out. */
+#include "pkt.bpf.h"
+#include "parse.bpf.h"
+#include "node.bpf.h"
+#include "flow.bpf.h"
+#include "clock.bpf.h"
+
+char LICENSE[] SEC("license") = "GPL";
+
+/* Which stages exist, decided before load: the verifier removes the others. */
+const volatile __u32 stages = STAGES_LIVE;
+
+/* What an attachment's own program tail-calls. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PROG_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, __u32);
+} pipelines SEC(".maps");
+
+/* Stages that are listed and not built yet. */
+#define stage_guard(at, p) NEXT
+#define stage_mark(at, p) NEXT
+#define stage_record(at, p) NEXT
+#define stage_fault(at, p) NEXT
+
+SEC("tc")
+int pipeline(struct __sk_buff *skb)
+{
+	struct pkt p = { .how = skb->cb[ATTACH_CB_HOW], .key.node = skb->cb[ATTACH_CB_NODE] };
+	struct pass at = { .skb = skb };
+	int verdict;
+
+	p.clock = p.how & ATTACH_CLOCK_MASK;
+	/* What leaves the device its node sends; unless the node is behind the device. */
+	p.dir = !(p.how & ATTACH_EGRESS) == !(p.how & ATTACH_FAR) ? DIR_IN : DIR_OUT;
+	p.from_local = p.dir == DIR_OUT;
+	at.count = counters_of(p.dir);
+	if (!at.count)
+		return NEXT;
+
+#define X(name, live, what)                                                                        \
+	if (stages & (1U << STAGE_##name)) {                                                       \
+		at.count->stage.name.seen++;                                                       \
+		verdict = stage_##name(&at, &p);                                                   \
+		if (verdict == DONE) {                                                             \
+			at.count->stage.name.done++;                                               \
+			return NEXT;                                                               \
+		}                                                                                  \
+		if (verdict != NEXT) {                                                             \
+			at.count->stage.name.verdict++;                                            \
+			return verdict;                                                            \
+		}                                                                                  \
+	}
+	STAGES(X)
+#undef X
+	return NEXT;
+}
+
+/*
+ * A burst stays open until its clock does something else, which may be never. Whoever
+ * reads the events ends old ones, by running this for the clocks that have one (it sees
+ * them in the mapped `clocks`). With nobody reading there is nobody to tell.
+ */
+SEC("syscall")
+int event_end(struct event_call *call)
+{
+	struct clock *c = clock_get(call->clock);
+	struct begun b = {};
+	struct event *e;
+
+	if (!c || !run_packets(READ_ONCE(c->run)))
+		return 0;
+	e = event_reserve();
+	if (!e)
+		return 0; /* still open, ended later: nothing is lost */
+	b.generation = __sync_fetch_and_add(&c->generation, 1);
+	b.ended = __sync_lock_test_and_set(&c->run, run_make(b.generation, 0, 0));
+	/* The stamps of the burst's messages are taken: nobody may get them again. */
+	if (run_packets(b.ended))
+		__sync_fetch_and_add(&c->now, run_packets(b.ended));
+	__builtin_memset(e, 0, sizeof(*e));
+	e->clock = call->clock;
+	e->node = c->node;
+	e->ended = b.ended;
+	event_submit(e);
+	return 0;
+}
+
+/* A node appears or goes: an event of its clock like any other. */
+SEC("syscall")
+int event_node(struct event_call *call)
+{
+	struct clock *c = clock_get(call->clock);
+	struct settings *s = settings_get();
+	struct begun b = {};
+	struct event *e;
+	__u64 wall_ns;
+
+	if (!c || !s)
+		return 0;
+	wall_ns = bpf_ktime_get_boot_ns() + s->realtime_offset_ns + c->skew_ns;
+	e = s->reading ? event_reserve() : NULL;
+	clock_begin(c, 0, 1, 0, 0, wall_ns, &b);
+	if (!e) {
+		if (s->reading)
+			event_lose(c);
+		return 0;
+	}
+	__builtin_memset(e, 0, sizeof(*e));
+	e->stamp = b.stamp;
+	e->wall_ns = wall_ns;
+	e->ended = b.ended;
+	e->type = call->type;
+	e->clock = call->clock;
+	e->node = call->node;
+	e->packets = 1;
+	event_submit(e);
+	return 0;
+}
