@@ -70,7 +70,7 @@ struct attachment {
 	char device[16];
 };
 
-/* One entry, map `settings`: what may change while the datapath runs. */
+/* One entry, map `settings`, mapped by userspace: what may change while the datapath runs. */
 struct settings {
 	__s64 realtime_offset_ns; /* CLOCK_REALTIME - CLOCK_BOOTTIME */
 	__u64 steps_back; /* times that offset fell by more than a millisecond */
@@ -82,6 +82,8 @@ struct settings {
 	__u32 next_node; /* id of the next node */
 	__s32 reader; /* its pid, for words; the lock on the pin directory decides */
 	__u32 attach_how; /* enum attachment_how */
+	__u32 complete; /* `up` got to its end; 0: it was interrupted */
+	__u32 _spare;
 };
 
 #endif

@@ -1,0 +1,466 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/* One datapath: load and pin it, find it again, take its pins away. */
+#define _GNU_SOURCE 1
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/vfs.h>
+#include <unistd.h>
+
+#include <bpf/bpf.h>
+#include <bpf/libbpf.h>
+
+#include "../bpf/event.h"
+#include "../bpf/flow.h"
+#include "log.h"
+#include "mounts.h"
+#include "tidemark.h"
+#include "tidemark.skel.h"
+#include "trace.skel.h"
+
+#define BPF_FS_MAGIC 0xcafe4a11
+
+#define FLOWS_DEFAULT 65536
+#define NODES_DEFAULT 4096
+#define RING_DEFAULT (4 << 20)
+#define FRAGMENTS 4096
+#define NAMESPACES 16384
+#define NEWCOMERS_BYTES (64 << 10)
+
+const char *const map_names[MAPS_NR] = {
+#define X(name) #name,
+	MAPS(X)
+#undef X
+};
+
+void tidemark_init(struct tidemark *t, const char *pin_dir, const char *state_dir)
+{
+	memset(t, 0, sizeof(*t));
+	t->pin_dir = pin_dir ? pin_dir : PIN_DIR;
+	t->state_dir = state_dir ? state_dir : STATE_DIR;
+	t->dir = -1;
+	t->event_end = -1;
+	t->event_node = -1;
+	for (int i = 0; i < MAPS_NR; i++)
+		t->map[i] = -1;
+}
+
+void tidemark_close(struct tidemark *t)
+{
+	if (t->reads) {
+		t->settings->reading = 0;
+		t->settings->reader = 0;
+	}
+	if (t->clocks)
+		munmap(t->clocks, t->clocks_n * sizeof(struct clock));
+	if (t->settings)
+		munmap(t->settings, sizeof(struct settings));
+	for (int i = 0; i < MAPS_NR; i++)
+		if (t->map[i] >= 0)
+			close(t->map[i]);
+	if (t->event_end >= 0)
+		close(t->event_end);
+	if (t->event_node >= 0)
+		close(t->event_node);
+	if (t->dir >= 0)
+		close(t->dir);
+	tidemark_init(t, t->pin_dir, t->state_dir);
+}
+
+int exit_of(int err)
+{
+	return err == -EOPNOTSUPP ? EXIT_CANNOT : 1;
+}
+
+static int pin_path(const struct tidemark *t, char path[PATH_MAX], const char *name)
+{
+	int n = snprintf(path, PATH_MAX, "%s/%s", t->pin_dir, name);
+
+	return n < 0 || n >= PATH_MAX ? -ENAMETOOLONG : 0;
+}
+
+/* Where the datapath lies while it is made: complete or not there at all, see below. */
+static int pin_starting(const struct tidemark *t, char path[PATH_MAX])
+{
+	int n = snprintf(path, PATH_MAX, "%s.starting", t->pin_dir);
+
+	return n < 0 || n >= PATH_MAX ? -ENAMETOOLONG : 0;
+}
+
+/* The directory above the pins must be a bpf file system. */
+static int pin_parent(const struct tidemark *t, char path[PATH_MAX])
+{
+	struct statfs fs;
+	char *slash;
+
+	if (snprintf(path, PATH_MAX, "%s", t->pin_dir) >= PATH_MAX)
+		return -ENAMETOOLONG;
+	slash = strrchr(path, '/');
+	if (!slash || slash == path) {
+		log_error("%s: not a directory pins can be in; give an absolute path", t->pin_dir);
+		return -EINVAL;
+	}
+	*slash = 0;
+	if (geteuid()) {
+		log_error("not root: BPF and other namespaces need it; use sudo");
+		return -EPERM;
+	}
+	if (statfs(path, &fs) || (unsigned)fs.f_type != BPF_FS_MAGIC) {
+		log_error("%s: no bpf file system there; mount -t bpf bpf /sys/fs/bpf", path);
+		return -ENODEV;
+	}
+	return 0;
+}
+
+int tidemark_lock(struct tidemark *t)
+{
+	char path[PATH_MAX];
+	int err = pin_parent(t, path), fd;
+
+	if (err)
+		return err;
+	/* Held until this process ends: descriptors are not handed on, and nobody unlocks. */
+	fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (fd < 0 || flock(fd, LOCK_EX)) {
+		err = -errno;
+		log_error("%s: %s", path, strerror(errno));
+		return err;
+	}
+	return 0;
+}
+
+static int tidemark_map_memory(struct tidemark *t)
+{
+	struct bpf_map_info info = {};
+	__u32 len = sizeof(info);
+
+	if (bpf_obj_get_info_by_fd(t->map[MAP_clocks], &info, &len))
+		return -errno;
+	t->clocks_n = info.max_entries;
+	t->clocks = mmap(NULL, t->clocks_n * sizeof(struct clock), PROT_READ | PROT_WRITE,
+			 MAP_SHARED, t->map[MAP_clocks], 0);
+	if (t->clocks == MAP_FAILED) {
+		t->clocks = NULL;
+		return -errno;
+	}
+	t->settings = mmap(NULL, sizeof(struct settings), PROT_READ | PROT_WRITE, MAP_SHARED,
+			   t->map[MAP_settings], 0);
+	if (t->settings == MAP_FAILED) {
+		t->settings = NULL;
+		return -errno;
+	}
+	memset(&info, 0, sizeof(info));
+	if (bpf_obj_get_info_by_fd(t->map[MAP_events], &info, &len))
+		return -errno;
+	t->cpus = info.max_entries;
+	return 0;
+}
+
+int tidemark_open(struct tidemark *t)
+{
+	char path[PATH_MAX];
+	int err = pin_parent(t, path);
+
+	if (err)
+		return err;
+	t->dir = open(t->pin_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (t->dir < 0)
+		return -errno;
+	for (int i = 0; i < MAPS_NR && !err; i++) {
+		err = pin_path(t, path, map_names[i]);
+		t->map[i] = bpf_obj_get(path);
+		if (t->map[i] < 0)
+			err = -errno;
+	}
+	if (!err && (pin_path(t, path, "event_end") || (t->event_end = bpf_obj_get(path)) < 0 ||
+		     pin_path(t, path, "event_node") || (t->event_node = bpf_obj_get(path)) < 0))
+		err = -errno;
+	if (!err)
+		err = tidemark_map_memory(t);
+	if (err) {
+		log_error("%s: not a whole datapath (%s); `tidemark down` removes what is left",
+			  t->pin_dir, strerror(-err));
+		return err == -ENOENT ? -EIO : err;
+	}
+	return 0;
+}
+
+static unsigned power_of_two(size_t n, unsigned least)
+{
+	unsigned p = least;
+
+	while (p < n && p < 1U << 30)
+		p <<= 1;
+	return p;
+}
+
+static void sizes_set(struct tidemark_bpf *skel, const struct sizes *sizes, int cpus)
+{
+	unsigned flows = sizes->flows ? sizes->flows : FLOWS_DEFAULT;
+	unsigned nodes = sizes->nodes ? sizes->nodes : NODES_DEFAULT;
+
+	bpf_map__set_max_entries(skel->maps.flows, flows);
+	bpf_map__set_max_entries(skel->maps.embryonic, flows / 4 > 1024 ? flows / 4 : 1024);
+	bpf_map__set_max_entries(skel->maps.sends, flows);
+	bpf_map__set_max_entries(skel->maps.fragments, FRAGMENTS);
+	bpf_map__set_max_entries(skel->maps.nodes, nodes);
+	bpf_map__set_max_entries(skel->maps.attachments, nodes * 16);
+	bpf_map__set_max_entries(skel->maps.clocks, nodes);
+	bpf_map__set_max_entries(skel->maps.namespaces, NAMESPACES);
+	bpf_map__set_max_entries(skel->maps.newcomers, NEWCOMERS_BYTES);
+	bpf_map__set_max_entries(skel->maps.events, cpus);
+}
+
+/* A ring for each CPU that may ever be. The outer map holds them; nobody else does. */
+static int rings_make(int outer, const struct sizes *sizes, int cpus)
+{
+	size_t bytes = sizes->ring_bytes ? sizes->ring_bytes : RING_DEFAULT;
+	int err = 0, fd;
+
+	for (int cpu = 0; cpu < cpus && !err; cpu++) {
+		fd = bpf_map_create(BPF_MAP_TYPE_RINGBUF, "ring", 0, 0,
+				    power_of_two(bytes, getpagesize()), NULL);
+		if (fd < 0)
+			return -errno;
+		if (bpf_map_update_elem(outer, &cpu, &fd, BPF_ANY))
+			err = -errno;
+		close(fd);
+	}
+	return err;
+}
+
+struct cgroup_root {
+	char path[PATH_MAX];
+};
+
+static int cgroup_root_found(const struct mount *mount, void *ctx)
+{
+	struct cgroup_root *root = ctx;
+
+	if (snprintf(root->path, sizeof(root->path), "%s", mount->point) >= (int)sizeof(root->path))
+		return 0;
+	return !strcmp(mount->root, "/"); /* the first whole one */
+}
+
+/* Sockets are told of their owner where they are made: a cgroup hook, on all of them. */
+static int sockets_attach(struct tidemark_bpf *skel, const char *dir)
+{
+	struct cgroup_root root = {};
+	struct bpf_link *link;
+	char path[PATH_MAX];
+	int fd, err = 0;
+
+	if (mounts_each("cgroup2", cgroup_root_found, &root) <= 0) {
+		log_error("no cgroup2 mounted, which tells whose sockets are whose; "
+			  "mount -t cgroup2 none /sys/fs/cgroup/unified");
+		return -ENODEV;
+	}
+	fd = open(root.path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (fd < 0) {
+		err = -errno;
+		log_error("%s: %s", root.path, strerror(errno));
+		return err;
+	}
+	link = bpf_program__attach_cgroup(skel->progs.sock_made, fd);
+	if (!link) {
+		err = -errno;
+		log_error("%s: cannot attach there: %s", root.path, strerror(errno));
+	} else {
+		if (snprintf(path, sizeof(path), "%s/sock_made", dir) >= (int)sizeof(path))
+			err = -ENAMETOOLONG;
+		else
+			err = bpf_link__pin(link, path);
+		bpf_link__destroy(link);
+	}
+	close(fd);
+	return err;
+}
+
+static int pins_make(struct tidemark_bpf *skel, const char *dir)
+{
+	static const char *const programs[] = { "pipeline", "event_end", "event_node" };
+	struct bpf_map *map;
+	char path[PATH_MAX];
+	int err;
+
+	for (int i = 0; i < MAPS_NR; i++) {
+		if (snprintf(path, sizeof(path), "%s/%s", dir, map_names[i]) >= (int)sizeof(path))
+			return -ENAMETOOLONG;
+		map = bpf_object__find_map_by_name(skel->obj, map_names[i]);
+		err = map ? bpf_map__pin(map, path) : -ENOENT;
+		if (err)
+			return err;
+	}
+	for (size_t i = 0; i < sizeof(programs) / sizeof(programs[0]); i++) {
+		if (snprintf(path, sizeof(path), "%s/%s", dir, programs[i]) >= (int)sizeof(path))
+			return -ENAMETOOLONG;
+		err = bpf_program__pin(bpf_object__find_program_by_name(skel->obj, programs[i]),
+				       path);
+		if (err)
+			return err;
+	}
+	return 0;
+}
+
+static int pins_remove(const char *dir)
+{
+	int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC), err = 0;
+	struct dirent *entry;
+	DIR *list;
+
+	if (fd < 0)
+		return errno == ENOENT ? 0 : -errno;
+	list = fdopendir(fd);
+	if (!list) {
+		err = -errno;
+		close(fd);
+		return err;
+	}
+	while ((entry = readdir(list)))
+		if (entry->d_name[0] != '.' && unlinkat(fd, entry->d_name, 0))
+			err = -errno;
+	closedir(list);
+	if (!err && rmdir(dir))
+		err = -errno;
+	return err;
+}
+
+static int load_failed(int err)
+{
+	if (err == -EPERM || err == -EACCES)
+		log_error("the kernel refuses BPF programs (%s); run as root, and see "
+			  "`tidemark doctor`", strerror(-err));
+	else
+		log_error("this kernel cannot run the packet programs (%s); `tidemark doctor` says "
+			  "what is missing, -vv what the verifier said", strerror(-err));
+	return err == -EPERM || err == -EACCES ? err : -EOPNOTSUPP;
+}
+
+/*
+ * Everything is pinned in a directory of another name first, which then takes its place
+ * in one step: whoever is killed in between leaves either a whole datapath or rubbish that
+ * the next start clears away.
+ */
+int tidemark_create(struct tidemark *t, const struct sizes *sizes)
+{
+	struct tidemark_bpf *skel;
+	char path[PATH_MAX];
+	int err, cpus = libbpf_num_possible_cpus(), zero = 0, fd;
+
+	err = pin_parent(t, path);
+	if (!err)
+		err = pin_starting(t, path);
+	if (err)
+		return err;
+	pins_remove(path);
+	skel = tidemark_bpf__open();
+	if (!skel)
+		return -errno;
+	sizes_set(skel, sizes, cpus);
+	err = tidemark_bpf__load(skel);
+	if (err) {
+		err = load_failed(err);
+		goto out;
+	}
+	fd = bpf_program__fd(skel->progs.pipeline);
+	if (bpf_map_update_elem(bpf_map__fd(skel->maps.pipelines), &zero, &fd, BPF_ANY)) {
+		err = -errno;
+		goto said;
+	}
+	err = rings_make(bpf_map__fd(skel->maps.events), sizes, cpus);
+	if (err)
+		goto said;
+	if (mkdir(path, 0700)) {
+		err = -errno;
+		goto said;
+	}
+	err = pins_make(skel, path);
+	if (err)
+		goto said;
+	err = sockets_attach(skel, path);
+	if (err)
+		goto out;
+	if (rename(path, t->pin_dir)) {
+		err = -errno;
+		goto said;
+	}
+	err = tidemark_open(t);
+	goto out;
+said:
+	log_error("%s: cannot make the datapath: %s", t->pin_dir, strerror(-err));
+out:
+	if (err)
+		pins_remove(path);
+	tidemark_bpf__destroy(skel);
+	return err;
+}
+
+static int link_pin(const struct tidemark *t, struct bpf_program *program)
+{
+	struct bpf_link *link;
+	char path[PATH_MAX];
+	int err = pin_path(t, path, bpf_program__name(program));
+
+	if (err)
+		return err;
+	link = bpf_program__attach(program);
+	if (!link)
+		return -errno;
+	err = bpf_link__pin(link, path);
+	bpf_link__destroy(link);
+	return err;
+}
+
+int tidemark_watch_processes(struct tidemark *t)
+{
+	struct trace_bpf *skel;
+	char path[PATH_MAX];
+	int err = pin_path(t, path, "process_started");
+
+	if (err || !access(path, F_OK)) /* they run already */
+		return err;
+	skel = trace_bpf__open();
+	if (!skel)
+		return -errno;
+	bpf_map__reuse_fd(skel->maps.owners, t->map[MAP_owners]);
+	bpf_map__reuse_fd(skel->maps.namespaces, t->map[MAP_namespaces]);
+	bpf_map__reuse_fd(skel->maps.newcomers, t->map[MAP_newcomers]);
+	err = trace_bpf__load(skel);
+	if (!err)
+		err = link_pin(t, skel->progs.socket_read);
+	if (!err)
+		err = link_pin(t, skel->progs.process_started);
+	trace_bpf__destroy(skel);
+	return err;
+}
+
+int tidemark_destroy(struct tidemark *t)
+{
+	char path[PATH_MAX];
+	int err = pin_starting(t, path);
+
+	if (!err)
+		pins_remove(path);
+	t->reads = false; /* whatever we told ourselves goes with the map */
+	err = pins_remove(t->pin_dir);
+	if (err)
+		log_error("%s: %s", t->pin_dir, strerror(-err));
+	return err;
+}
+
+int tidemark_read_events(struct tidemark *t)
+{
+	if (flock(t->dir, LOCK_EX | LOCK_NB))
+		return errno == EWOULDBLOCK ? -EBUSY : -errno;
+	t->reads = true;
+	t->settings->reader = getpid();
+	t->settings->reading = 1;
+	return 0;
+}
