@@ -2,8 +2,9 @@
 # SPDX-License-Identifier: GPL-2.0-only
 # Real container runtimes, each with one container: is it found, and called what people call it?
 #
-# All of them run in one world of mount, pid and network namespaces with an its own empty
-# /run, /etc/docker and /var/lib/{docker,containers,containerd}. Killing its first process ends every other in it.
+# All of them run in one world of mount, pid and network namespaces with its own empty /run,
+# /etc/docker and /var/lib/{docker,containers,containerd}. Killing its first process ends every
+# other in it.
 
 # NODES_TOOL: the program built from nodes_tool.c.
 

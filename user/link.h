@@ -39,7 +39,7 @@ int link_parse(const struct nlmsghdr *msg, struct link *out);
  */
 bool link_speaks(const struct link *links, size_t n, size_t i);
 
-/** Does it speak for somebody behind it (a bridge port, a tap)? Its ingress is that one's egress. */
+/** Does it speak for somebody behind it (bridge port, tap)? Its ingress is that one's egress. */
 bool link_is_port(const struct link *link);
 
 /** Do its packets start with an Ethernet header? Else with the IP header. */

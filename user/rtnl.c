@@ -28,21 +28,37 @@ struct attr_walk attr_walk_nested(const struct rtattr *attr)
 	return (struct attr_walk){ .pos = RTA_DATA(attr), .left = RTA_PAYLOAD(attr) };
 }
 
-const struct rtattr *attr_next(struct attr_walk *walk)
+/* Past something of @len bytes; the last of a row may come without its padding. */
+static void walk_step(struct attr_walk *walk, size_t len)
 {
-	const struct rtattr *attr = (const struct rtattr *)walk->pos;
-	size_t step;
+	size_t step = NLMSG_ALIGN(len);
 
-	if (walk->left < sizeof(*attr) || attr->rta_len < sizeof(*attr) ||
-	    attr->rta_len > walk->left)
-		return NULL;
-	/* The last one may come without its padding. */
-	step = RTA_ALIGN(attr->rta_len);
 	if (step > walk->left)
 		step = walk->left;
 	walk->pos += step;
 	walk->left -= step;
+}
+
+const struct rtattr *attr_next(struct attr_walk *walk)
+{
+	const struct rtattr *attr = (const struct rtattr *)walk->pos;
+
+	if (walk->left < sizeof(*attr) || attr->rta_len < sizeof(*attr) ||
+	    attr->rta_len > walk->left)
+		return NULL;
+	walk_step(walk, attr->rta_len);
 	return attr;
+}
+
+const struct nlmsghdr *message_next(struct attr_walk *walk)
+{
+	const struct nlmsghdr *msg = (const struct nlmsghdr *)walk->pos;
+
+	if (walk->left < sizeof(*msg) || msg->nlmsg_len < sizeof(*msg) ||
+	    msg->nlmsg_len > walk->left)
+		return NULL;
+	walk_step(walk, msg->nlmsg_len);
+	return msg;
 }
 
 int attr_type(const struct rtattr *attr)
@@ -113,7 +129,7 @@ static int reply_read(int fd, const struct nlmsghdr *req, rtnl_fn fn, void *ctx)
 				       .msg_iov = &iov,
 				       .msg_iovlen = 1 };
 		ssize_t got = recvmsg(fd, &head, 0);
-		int left; /* NLMSG_NEXT may take it below zero */
+		struct attr_walk walk;
 
 		if (got < 0 && errno == EINTR)
 			continue;
@@ -123,9 +139,8 @@ static int reply_read(int fd, const struct nlmsghdr *req, rtnl_fn fn, void *ctx)
 			return -EMSGSIZE;
 		if (from.nl_pid)
 			continue; /* anybody may send to us; only the kernel is number 0 */
-		left = got;
-		for (msg = (void *)buf; err == 1 && NLMSG_OK(msg, left);
-		     msg = NLMSG_NEXT(msg, left)) {
+		walk = (struct attr_walk){ .pos = buf, .left = got };
+		while (err == 1 && (msg = message_next(&walk))) {
 			if (msg->nlmsg_seq != req->nlmsg_seq)
 				continue;
 			torn |= msg->nlmsg_flags & NLM_F_DUMP_INTR;

@@ -7,7 +7,7 @@
 #include <linux/rtnetlink.h>
 #include <stddef.h>
 
-/** What is left of a row of attributes. Never reads past @left, whatever the attributes claim. */
+/** What is left of a row of attributes or messages; what they claim never leads past @left. */
 struct attr_walk {
 	const char *pos;
 	size_t left;
@@ -19,6 +19,9 @@ struct attr_walk attr_walk_nested(const struct rtattr *attr);
 
 /** The next attribute, wholly inside the row; NULL at its end or where it stops making sense. */
 const struct rtattr *attr_next(struct attr_walk *walk);
+/** The same for the messages of one datagram. */
+const struct nlmsghdr *message_next(struct attr_walk *walk);
+
 int attr_type(const struct rtattr *attr);
 
 /** Copies out what the attribute holds; a string is cut to fit and always terminated. */

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-/* Finds containers by the names their runtimes gave them: docker, podman, containerd, runc, crun. */
+/* Finds containers by the names docker, podman, containerd, runc or crun gave them. */
 #define _GNU_SOURCE
 #include <dirent.h>
 #include <errno.h>

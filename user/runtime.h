@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* Finds containers by the names their runtimes gave them: docker, podman, containerd, runc, crun. */
+/* Finds containers by the names docker, podman, containerd, runc or crun gave them. */
 #ifndef TIDEMARK_RUNTIME_H
 #define TIDEMARK_RUNTIME_H
 

@@ -319,7 +319,9 @@ static int watch_receive(struct watch *watch, watch_fn fn, void *ctx)
 			       .msg_control = control,
 			       .msg_controllen = sizeof(control) };
 	const struct nlmsghdr *msg;
-	int left, from, err = 0;
+	struct attr_walk walk;
+	int from, err = 0;
+	ssize_t left;
 
 	left = recvmsg(watch->events, &head, MSG_DONTWAIT);
 	/*
@@ -345,7 +347,8 @@ static int watch_receive(struct watch *watch, watch_fn fn, void *ctx)
 	if (sender.nl_pid)
 		return 1;
 	from = message_origin(&head);
-	for (msg = (void *)buf; !err && NLMSG_OK(msg, left); msg = NLMSG_NEXT(msg, left))
+	walk = (struct attr_walk){ .pos = buf, .left = left };
+	while (!err && (msg = message_next(&walk)))
 		err = watch_message(watch, msg, from, fn, ctx);
 	return err ? err : 1;
 }
