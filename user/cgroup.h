@@ -1,0 +1,18 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* Finds cgroups by path, in whatever hierarchies this machine has, and the processes in them. */
+#ifndef TIDEMARK_CGROUP_H
+#define TIDEMARK_CGROUP_H
+
+#include <sys/types.h>
+
+/** Return non-zero to stop; cgroup_each_pid() hands that value back. */
+typedef int (*pid_fn)(pid_t pid, void *ctx);
+
+/**
+ * Calls @fn for every process in cgroup @path and below. @path is a cgroup directory, or relative
+ * to the mounts of cgroups as /proc/PID/cgroup has it, then in each hierarchy that has it. -ENOENT
+ * if none has.
+ */
+int cgroup_each_pid(const char *path, pid_fn fn, void *ctx);
+
+#endif
