@@ -61,7 +61,7 @@ apt_configure()
 	cat >>"$apt/preferences" <<-EOF
 
 		Package: linux-image-* linux-binary-* linux-modules-*
-		Pin: release o=Debian
+		Pin: release c=main
 		Pin-Priority: 500
 	EOF
 }
