@@ -2,9 +2,9 @@
 # shellcheck shell=bash disable=SC2154,SC2034 # names shared with tools/vm
 # Packages for tools/vm: kernels, QEMU and busybox, unpacked from Debian into the cache.
 #
-# Nothing is installed and no package source is added to the machine: apt works on a tree of its own
-# under the cache, so this runs the same on Debian and Ubuntu. QEMU comes with every library it needs,
-# down to the dynamic loader, because the machine's may be older or newer.
+# Nothing is installed and no package source is added to the machine: apt works on a tree of its
+# own under the cache, so this runs the same on Debian and Ubuntu. QEMU comes with every library it
+# needs, down to the dynamic loader, because the machine's may be older or newer.
 
 readonly suites=(bookworm bookworm-backports trixie trixie-backports sid)
 readonly keyring=/usr/share/keyrings/debian-archive-keyring.gpg
@@ -128,15 +128,16 @@ deb_unpack()
 	rm -rf "$debs"
 }
 
-# The modules a guest may want, decompressed, with dependency and alias tables of our own making: the
-# packages leave that to a postinst.
+# The modules a guest may want, decompressed, with dependency and alias tables of our own making:
+# the packages leave that to a postinst. The guest's /lib is a link, so is the one here.
 kernel_modules()
 {
 	local raw=$1 out=$2 version=$3 from part
 
 	from=$(find "$raw" -type d -path "*/lib/modules/$version/kernel" -print -quit)
 	[[ -n $from ]] || return 1
-	mkdir -p "$out/lib/modules/$version"
+	mkdir -p "$out/usr/lib/modules/$version"
+	ln -s usr/lib "$out/lib"
 	for part in net drivers/net drivers/virtio drivers/char drivers/block fs lib crypto arch; do
 		[[ -d $from/$part ]] && (cd "$from/.." && find "kernel/$part" -name '*.ko*')
 	done | grep -vE '/(ethernet|wireless|bluetooth|sunrpc|btrfs|xfs|nfs|ceph)/' |
@@ -181,8 +182,8 @@ kernel_fetch()
 		return 1
 	fi
 	version=${package#linux-image-}
-	with_lock tools busybox_fetch && with_lock "kernel-$version" kernel_unpack "$package" "$version" &&
-		return
+	with_lock tools busybox_fetch &&
+		with_lock "kernel-$version" kernel_unpack "$package" "$version" && return
 	# An older one of the series, from an earlier run, is better than none.
 	version=$(kernel_cached "$series") && return
 	reason="$package could not be fetched"
@@ -233,8 +234,8 @@ qemu_run()
 		-L "$dir/usr/share/qemu" -L "$dir/usr/share/seabios" "$@"
 }
 
-# Kernel 6.12 double-faults under QEMU 7.2, whose cmpxchg16b is wrong; newer kernels need it for their
-# lockless allocator, and QEMU 10 has it right. Delete with the last QEMU 7.
+# Kernel 6.12 double-faults under QEMU 7.2, whose cmpxchg16b seems wrong; newer kernels need it for
+# BPF timers and storage, and QEMU 10 has it right. Delete with the last QEMU 7.
 qemu_cpu()
 {
 	if [[ $1 == 6.12.* ]] && (($(<"$cache/qemu/major") < 10)); then

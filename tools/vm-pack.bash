@@ -1,39 +1,47 @@
 # SPDX-License-Identifier: GPL-2.0-only
 # shellcheck shell=bash disable=SC2154 # names shared with tools/vm
-# Guest images for tools/vm: an initramfs of three newc archives, host userland, modules and the job.
+# Guest images for tools/vm: an initramfs of newc archives: host userland, modules and the job.
 #
-# The kernel unpacks any number of archives put one after the other, so the large parts are made once
-# and cached. They stay uncompressed: an emulated CPU decompresses slower than it copies.
+# The kernel unpacks any number of archives put one after the other, so the large parts are made
+# once and cached. They stay uncompressed: an emulated CPU decompresses slower than it copies.
 
 # What the guest loads at boot; everything else in guest_modules loads when the kernel asks for it.
 readonly boot_modules=(virtio_pci virtio_console virtio_net veth sch_ingress cls_bpf act_bpf bridge
 	tun 8021q vxlan dummy nf_conntrack overlay)
-readonly guest_modules='virtio_(pci|console|net)|veth|dummy|bridge|br_netfilter|tun|tap|8021q|vxlan|geneve|
-mac.lan|macvtap|ipvlan|ifb|vrf|wireguard|bonding|netkit|loop|overlay|fuse|(sch|cls|act|em)_.*|nf_.*|nft_.*|
-nfnetlink.*|.*tables?(_.*)?|xt_.*|ip6?t_.*|ip_set.*|(tcp|udp|inet|unix|raw|netlink|af_packet)_diag|tcp_.*|
-(ip|ip6)_(gre|tunnel|udp_tunnel)|udp_tunnel|ipip|sit|gre|fou6?|mpls_.*|tls|xfrm.*|esp[46]|sctp|tcp_bbr'
+readonly guest_modules='virtio_(pci|console|net)|veth|dummy|bridge|br_netfilter|tun|tap|8021q|vxlan|
+geneve|mac.lan|macvtap|ipvlan|ifb|vrf|wireguard|bonding|netkit|loop|overlay|fuse|nf_.*|nft_.*|
+(sch|cls|act|em)_.*|nfnetlink.*|.*tables?(_.*)?|xt_.*|ip6?t_.*|ip_set.*|tcp_.*|tls|xfrm.*|esp[46]|
+(udp|inet|unix|raw|netlink|af_packet)_diag|(ip|ip6)_(gre|tunnel|udp_tunnel)|udp_tunnel|ipip|sit|gre|
+fou6?|mpls_.*|sctp'
 
 # Adds what paths on stdin need to be usable: shared libraries and the targets of symbolic links.
-# /bin and its like are links into /usr wherever we run.
 pack_closure()
 {
 	local known new
 
-	known=$(sed -E 's,^/(bin|sbin|lib|lib64)/,/usr/\1/,' | sort -u)
+	known=$(usr_merge | sort -u)
 	new=$known
 	while [[ -n $new ]]; do
 		new=$({
 			pack_libraries <<<"$new"
 			pack_targets <<<"$new"
-		} | sed -E 's,^/(bin|sbin|lib|lib64)/,/usr/\1/,' | sort -u | comm -13 <(echo "$known") -)
+		} | usr_merge | sort -u | comm -13 <(echo "$known") -)
 		[[ -n $new ]] && known=$(printf '%s\n%s\n' "$known" "$new" | sort -u)
 	done
 	echo "$known"
 }
 
+# /bin and its like are links into /usr wherever we run.
+usr_merge()
+{
+	sed -E 's,^/(bin|sbin|lib|lib64)/,/usr/\1/,'
+}
+
 pack_libraries()
 {
-	tr '\n' '\0' | xargs -0 sh -c 'find "$@" -maxdepth 0 -type f \( -perm /111 -o -name "*.so*" \) -print0' sh |
+	tr '\n' '\0' |
+		xargs -0 sh -c 'find "$@" -maxdepth 0 -type f \
+			\( -perm /111 -o -name "*.so*" \) -print0' sh |
 		xargs -0 -r ldd 2>/dev/null | sed -nE 's,^\s+(.*\s)?(/[^ ]+) \(0x.*,\2,p'
 }
 
@@ -61,7 +69,8 @@ pack_archive()
 				print dir
 			}
 			print
-		}' | grep . | sort -u | (cd "${1:-/}" && "$(busybox_path)" cpio -o -H newc 2>/dev/null)
+		}' | grep . | sort -u |
+		(cd "${1:-/}" && "$(busybox_path)" cpio -o -H newc 2>/dev/null)
 }
 
 userland_paths()
@@ -91,12 +100,13 @@ userland_paths()
 	done < <(grep -v '^#' "$here/vm-userland.txt")
 }
 
-# What the host's files cannot give: a root directory, and the handful of tools a host boots without.
+# What the host's files cannot give: a root directory, and tools a host can do without.
 userland_skeleton()
 {
 	local dir=$1 name
 
-	mkdir -p "$dir"/{dev,proc,sys,run,root,tmp,mnt,etc,var/{log,tmp,cache,lib},usr/{bin,sbin,lib,lib64}}
+	mkdir -p "$dir"/{dev,proc,sys,run,root,tmp,mnt,etc} "$dir"/var/{log,tmp,cache,lib} \
+		"$dir"/usr/{bin,sbin,lib,lib64}
 	chmod 1777 "$dir"/{tmp,var/tmp}
 	for name in bin sbin lib lib64; do
 		ln -s "usr/$name" "$dir/$name"
@@ -113,7 +123,7 @@ userland_skeleton()
 	install -m 755 "$here/vm-init" "$dir/init"
 }
 
-# Prints the userland archive, made anew whenever the host's packages, the list or our scripts change.
+# Prints the userland archive, made anew when the host's packages, the list or our scripts change.
 userland_archive()
 {
 	local key file
@@ -138,8 +148,9 @@ userland_build()
 	skeleton=$(mktemp -d "$cache/userland-XXXXXX") || return 1
 	userland_skeleton "$skeleton"
 	{
-		# The skeleton goes last: its init and its links win over whatever the host has there.
-		userland_paths | pack_closure | grep -vxE '/|/etc/(mtab|hosts|resolv.conf)' | pack_archive /
+		# The skeleton goes last: its init and its links win over what the host has there.
+		userland_paths | pack_closure | grep -vxE '/|/etc/(mtab|hosts|resolv.conf)' |
+			pack_archive /
 		(cd "$skeleton" && find . -mindepth 1 | sed 's,^\.,,') | pack_archive "$skeleton"
 	} >"$file.new" && mv "$file.new" "$file"
 	rm -rf "$skeleton"
@@ -170,9 +181,7 @@ modules_build()
 		# A line of modules.dep is a module and everything it needs.
 		grep -E "^[^:]*/($pattern)\.ko:" "$dir/$base/modules.dep" | tr -d : | tr ' ' '\n' |
 			grep . | sed "s,^,/$base/,"
-	} | sed 's,^/lib/,/usr/lib/,' | sort -u >"$file.list"
-	# The guest's /lib is a link: the archive must name /usr/lib, or it would replace it.
-	[[ -e $dir/usr ]] || { mkdir -p "$dir/usr" && mv "$dir/lib" "$dir/usr/lib" && ln -s usr/lib "$dir/lib"; }
+	} | usr_merge | sort -u >"$file.list"
 	pack_archive "$dir" <"$file.list" >"$file.new" && mv "$file.new" "$file"
 }
 
@@ -197,7 +206,8 @@ job_pack()
 	userland=$(userland_archive) && modules=$(modules_archive "$version") || return 1
 	{
 		cat "$userland" "$modules"
-		[[ ! -s $job/libraries ]] || sort -u "$job/libraries" | pack_closure | pack_archive /
+		[[ ! -s $job/libraries ]] ||
+			sort -u "$job/libraries" | pack_closure | pack_archive /
 		(cd "$job/tree" && find . -mindepth 1 | sed 's,^\.,,') | pack_archive "$job/tree"
 	} >"$job/initrd"
 }
