@@ -23,7 +23,7 @@ WARN    := -Wall -Wextra $(if $(filter true,$(CI)),-Werror)
 GUARD   := $(if $(SAN),-fsanitize=$(SAN) -fno-sanitize-recover=undefined -fno-omit-frame-pointer)
 DEPS     = -MMD -MP
 BPFLAGS := -std=gnu11 $(WARN) -O2 -g -target bpf -mcpu=v3 -D__TARGET_ARCH_$(ARCH) \
-	   -Wno-unused-parameter -Ibpf -Ivmlinux/$(ARCH)
+	   -Wno-unused-parameter -Ibpf -Ivmlinux
 COMPILE  = $(CC) -std=gnu11 $(WARN) $(CFLAGS) $(GUARD) -I. -I$S -I$B $(DEPS) -c $< -o $@
 # libelf.a of ours comes last: it serves only a libelf whose own static archive is incomplete.
 LDLIBS  := -lbpf -lelf -lz -lzstd -ljansson -lpthread
@@ -70,7 +70,7 @@ test: setup ## set up, build, run every suite (root)
 test-kernels: ## the same suites in virtual machines of packaged kernels (root)
 	$(Q)tools/setup --kernels
 	$(SUB) programs
-	$(Q)TIDEMARK=$(BIN) BUILD=$B tools/vm $(KERNELS)
+	$(Q)TIDEMARK=$(BIN) BUILD=$B tools/vm matrix $(KERNELS)
 
 check: all units packets ## quick: unit and packet tests (root)
 	$(Q)TIDEMARK=$(BIN) BUILD=$B tools/test unit packet
@@ -122,7 +122,7 @@ $B/tidemark.o $B/trace.o:
 
 $S/%.skel.h: $B/%.o
 	$(call say,SKEL,$@)
-	$(Q)$(BPFTOOL) gen skeleton $< name $* >$@
+	$(Q)$(BPFTOOL) gen skeleton $< name $*_bpf >$@
 
 $B/%.o: %.c | $(SKEL) $B/version.h
 	$(call say,CC,$@)

@@ -3,6 +3,10 @@
 #ifndef TIDEMARK_COUNTER_H
 #define TIDEMARK_COUNTER_H
 
+#ifndef __bpf__
+#include <linux/types.h>
+#endif
+
 #include "stage.h"
 
 /*

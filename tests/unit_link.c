@@ -121,8 +121,7 @@ static void test_parse(void)
 	struct link link;
 	int strange = 0;
 
-	tap_ok(tap,
-	       !link_parse((void *)buf, &link) && !strcmp(link.name, "web") && link.master == 7 &&
+	ok(!link_parse((void *)buf, &link) && !strcmp(link.name, "web") && link.master == 7 &&
 		       link.lower == 3 && link.lower_elsewhere && !strcmp(link.kind, "veth") &&
 		       !strcmp(link.port_kind, "bridge"),
 	       "a message is read");
@@ -182,8 +181,7 @@ static void test_list(void)
 	if (!n)
 		return;
 	link = named(links, n, "pa");
-	tap_ok(tap,
-	       link && link->master == named(links, n, "br0")->ifindex && link_is_port(link) &&
+	ok(link && link->master == named(links, n, "br0")->ifindex && link_is_port(link) &&
 		       !strcmp(link->kind, "veth"),
 	       "a bridge port is known as one");
 	for (size_t i = 0; i < n; i++) {

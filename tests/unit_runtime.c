@@ -54,27 +54,22 @@ static void test_good(void)
 	char pidfile[CONTAINER_PATH_MAX];
 	struct container c;
 
-	tap_ok(tap,
-	       !container_parse_runc(runc, sizeof(runc) - 1, &c) && !strcmp(c.id, "web") &&
+	ok(!container_parse_runc(runc, sizeof(runc) - 1, &c) && !strcmp(c.id, "web") &&
 		       c.pid == 812 && c.started == 99,
 	       "runc's state.json is read");
-	tap_ok(tap,
-	       !container_parse_crun(crun, sizeof(crun) - 1, &c) && c.pid == 813 && c.started == 77,
+	ok(!container_parse_crun(crun, sizeof(crun) - 1, &c) && c.pid == 813 && c.started == 77,
 	       "crun's status is read");
-	tap_ok(tap,
-	       !container_parse_docker(docker, sizeof(docker) - 1, &c) && !strcmp(c.id, ID) &&
+	ok(!container_parse_docker(docker, sizeof(docker) - 1, &c) && !strcmp(c.id, ID) &&
 		       !strcmp(c.name, "web") && c.pid == 814,
 	       "docker's config.v2.json is read");
 	ok(!container_parse_docker(stopped, sizeof(stopped) - 1, &c) && !c.pid,
 	       "a stopped container has no process, whatever pid it had");
 	ok(!container_parse_oci(pod, sizeof(pod) - 1, &c) && !strcmp(c.name, "shop/web-0"),
 	       "a pod is called by its namespace and name");
-	tap_ok(tap,
-	       !container_parse_data_root(daemon_json, sizeof(daemon_json) - 1, &c) &&
+	ok(!container_parse_data_root(daemon_json, sizeof(daemon_json) - 1, &c) &&
 		       !strcmp(c.name, "/srv/docker"),
 	       "docker's data root is read");
-	tap_ok(tap,
-	       !container_parse_conmon(conmon, sizeof(conmon), &c, pidfile) && !strcmp(c.id, ID) &&
+	ok(!container_parse_conmon(conmon, sizeof(conmon), &c, pidfile) && !strcmp(c.id, ID) &&
 		       !strcmp(c.name, "web") && !strcmp(pidfile, "/run/x/pidfile"),
 	       "conmon's command line is read");
 }
@@ -139,12 +134,10 @@ static void test_options(void)
 	static const char line[] = "dockerd\0-g\0/old\0--data-root=/srv/d\0--empty=\0--last";
 	char out[16];
 
-	tap_ok(tap,
-	       !cmdline_option(line, sizeof(line), "--data-root", out, sizeof(out)) &&
+	ok(!cmdline_option(line, sizeof(line), "--data-root", out, sizeof(out)) &&
 		       !strcmp(out, "/srv/d"),
 	       "--option=VALUE is found");
-	tap_ok(tap,
-	       !cmdline_option(line, sizeof(line), "-g", out, sizeof(out)) && !strcmp(out, "/old"),
+	ok(!cmdline_option(line, sizeof(line), "-g", out, sizeof(out)) && !strcmp(out, "/old"),
 	       "-o VALUE is found");
 	ok(cmdline_option(line, sizeof(line), "--data", out, sizeof(out)) == -ENOENT,
 	       "the beginning of an option is not the option");

@@ -183,18 +183,17 @@ static int counts_print(const struct causal_counts *counts, int status)
 	return out_finish(out, status);
 }
 
+const struct argp check_argp = {
+	.options = options, .parser = option_parse, .args_doc = "LOG...", .doc = doc,
+};
+
 int cmd_check(int argc, char **argv)
 {
-	static const struct argp argp = { options, option_parse, "LOG...", doc, NULL, NULL, NULL };
-	static char name[] = "tidemark check"; /* as usage and argp's errors say it */
 	struct check check = {};
 	struct causal causal = {};
 	int status = 2;
 
-	log_command("check");
-	argv[0] = name;
-	argp_err_exit_status = 2;
-	argp_parse(&argp, argc, argv, 0, NULL, &check);
+	argp_parse(&check_argp, argc, argv, 0, NULL, &check);
 	for (unsigned i = 0; i < check.files_n; i++)
 		if (log_read(&causal, check.files[i], (uint16_t)i))
 			goto out;

@@ -1,8 +1,30 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* The commands, as user/main.c dispatches them: argv[0] is the command's name. */
+/* The commands: user/main.c dispatches them by one table, argv[0] is the command's name. */
 #ifndef TIDEMARK_CMD_H
 #define TIDEMARK_CMD_H
 
+#include <argp.h>
+
+struct command {
+	const char *name;
+	int (*run)(int argc, char **argv);
+	const struct argp *argp; /* for `help`, the manual and completion */
+	const char *arguments; /* in the usage line, after the options */
+	const char *what; /* one line */
+};
+
+extern const struct command commands[];
+
+int cmd_up(int argc, char **argv);
+int cmd_down(int argc, char **argv);
+int cmd_show(int argc, char **argv);
+int cmd_doctor(int argc, char **argv);
+int cmd_flows(int argc, char **argv);
+int cmd_trace(int argc, char **argv);
 int cmd_check(int argc, char **argv);
+int cmd_help(int argc, char **argv);
+
+extern const struct argp up_argp, down_argp, show_argp, doctor_argp, flows_argp, trace_argp,
+	check_argp, help_argp;
 
 #endif

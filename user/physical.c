@@ -24,6 +24,11 @@ __u64 physical_now_ns(void)
 	return clock_ns(CLOCK_REALTIME);
 }
 
+__u64 physical_monotonic_ns(void)
+{
+	return clock_ns(CLOCK_MONOTONIC);
+}
+
 /*
  * BPF can read BOOTTIME and not REALTIME, and TAI is only as good as the offset somebody
  * may have set. The narrowest of a few brackets: being scheduled away in one is common.

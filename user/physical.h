@@ -14,7 +14,8 @@ void physical_publish(struct tidemark *t);
 /* The same measurement: CLOCK_REALTIME - CLOCK_BOOTTIME in ns. */
 __s64 physical_offset_ns(void);
 
-__u64 physical_now_ns(void);
+__u64 physical_now_ns(void); /* CLOCK_REALTIME */
+__u64 physical_monotonic_ns(void);
 
 /*
  * A descriptor that becomes readable whenever somebody sets CLOCK_REALTIME, so that the

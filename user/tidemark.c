@@ -46,8 +46,10 @@ void tidemark_init(struct tidemark *t, const char *pin_dir, const char *state_di
 	t->pin_dir = pin_dir ? pin_dir : PIN_DIR;
 	t->state_dir = state_dir ? state_dir : STATE_DIR;
 	t->dir = -1;
+	t->lock = -1;
 	t->event_end = -1;
 	t->event_node = -1;
+	t->flow_tick = -1;
 	for (int i = 0; i < MAPS_NR; i++)
 		t->map[i] = -1;
 }
@@ -69,8 +71,11 @@ void tidemark_close(struct tidemark *t)
 		close(t->event_end);
 	if (t->event_node >= 0)
 		close(t->event_node);
+	if (t->flow_tick >= 0)
+		close(t->flow_tick);
 	if (t->dir >= 0)
 		close(t->dir);
+	tidemark_unlock(t);
 	tidemark_init(t, t->pin_dir, t->state_dir);
 }
 
@@ -86,10 +91,13 @@ static int pin_path(const struct tidemark *t, char path[PATH_MAX], const char *n
 	return n < 0 || n >= PATH_MAX ? -ENAMETOOLONG : 0;
 }
 
-/* Where the datapath lies while it is made: complete or not there at all, see below. */
+/*
+ * Where the datapath lies while it is made: complete or not there at all, see below. A dot
+ * in a name is reserved by the bpf file system.
+ */
 static int pin_starting(const struct tidemark *t, char path[PATH_MAX])
 {
-	int n = snprintf(path, PATH_MAX, "%s.starting", t->pin_dir);
+	int n = snprintf(path, PATH_MAX, "%s-starting", t->pin_dir);
 
 	return n < 0 || n >= PATH_MAX ? -ENAMETOOLONG : 0;
 }
@@ -122,18 +130,24 @@ static int pin_parent(const struct tidemark *t, char path[PATH_MAX])
 int tidemark_lock(struct tidemark *t)
 {
 	char path[PATH_MAX];
-	int err = pin_parent(t, path), fd;
+	int err = pin_parent(t, path);
 
 	if (err)
 		return err;
-	/* Held until this process ends: descriptors are not handed on, and nobody unlocks. */
-	fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (fd < 0 || flock(fd, LOCK_EX)) {
+	t->lock = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (t->lock < 0 || flock(t->lock, LOCK_EX)) {
 		err = -errno;
 		log_error("%s: %s", path, strerror(errno));
 		return err;
 	}
 	return 0;
+}
+
+void tidemark_unlock(struct tidemark *t)
+{
+	if (t->lock >= 0)
+		close(t->lock);
+	t->lock = -1;
 }
 
 static int tidemark_map_memory(struct tidemark *t)
@@ -180,7 +194,8 @@ int tidemark_open(struct tidemark *t)
 			err = -errno;
 	}
 	if (!err && (pin_path(t, path, "event_end") || (t->event_end = bpf_obj_get(path)) < 0 ||
-		     pin_path(t, path, "event_node") || (t->event_node = bpf_obj_get(path)) < 0))
+		     pin_path(t, path, "event_node") || (t->event_node = bpf_obj_get(path)) < 0 ||
+		     pin_path(t, path, "flow_tick") || (t->flow_tick = bpf_obj_get(path)) < 0))
 		err = -errno;
 	if (!err)
 		err = tidemark_map_memory(t);
@@ -285,7 +300,8 @@ static int sockets_attach(struct tidemark_bpf *skel, const char *dir)
 
 static int pins_make(struct tidemark_bpf *skel, const char *dir)
 {
-	static const char *const programs[] = { "pipeline", "event_end", "event_node" };
+	static const char *const programs[] = { "pipeline", "event_end", "event_node",
+						"flow_tick" };
 	struct bpf_map *map;
 	char path[PATH_MAX];
 	int err;
@@ -439,6 +455,13 @@ int tidemark_watch_processes(struct tidemark *t)
 		err = link_pin(t, skel->progs.process_started);
 	trace_bpf__destroy(skel);
 	return err;
+}
+
+__u32 tidemark_tick(const struct tidemark *t)
+{
+	LIBBPF_OPTS(bpf_test_run_opts, opts);
+
+	return bpf_prog_test_run_opts(t->flow_tick, &opts) ? 0 : opts.retval;
 }
 
 int tidemark_destroy(struct tidemark *t)

@@ -54,9 +54,10 @@ struct tidemark {
 	const char *pin_dir;
 	const char *state_dir;
 	int dir; /* the pin directory */
+	int lock; /* held by who changes the datapath */
 	bool reads; /* we hold the lock on it that makes us the reader of events */
 	int map[MAPS_NR];
-	int event_end, event_node; /* programs */
+	int event_end, event_node, flow_tick; /* programs */
 	unsigned cpus; /* with a ring of events each */
 	struct clock *clocks; /* mapped */
 	unsigned clocks_n;
@@ -71,6 +72,7 @@ void tidemark_close(struct tidemark *t);
 
 /* Those that change it also keep others from doing so meanwhile; -errno, and said why. */
 int tidemark_lock(struct tidemark *t);
+void tidemark_unlock(struct tidemark *t);
 
 /* -ENOENT if there is none; other errors have been said. */
 int tidemark_open(struct tidemark *t);
@@ -94,6 +96,9 @@ int tidemark_destroy(struct tidemark *t);
  * t->settings->reader is its pid.
  */
 int tidemark_read_events(struct tidemark *t);
+
+/* The kernel's tick, in which struct flow.last is. */
+__u32 tidemark_tick(const struct tidemark *t);
 
 /* What went wrong while something was made in the kernel, as an exit status. */
 int exit_of(int err);

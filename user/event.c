@@ -1,0 +1,219 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/* Rows of the event log, from whole events. The format is event.schema.json. */
+#define _GNU_SOURCE 1
+#include <arpa/inet.h>
+#include <errno.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "../bpf/stage.h"
+#include "event.h"
+
+const char *const event_texts[EVENTS_NR] = {
+#define X(name, text) [EVENT_##name] = text,
+	EVENTS(X)
+#undef X
+};
+
+enum {
+	HLC, WALL, NODE, HOST, TYPE, PROTO, SRC, DST, BYTES, PACKETS, SEQ, HLC_LAST, CAUSE,
+	CAUSE_LAST, FLAGS, PID, COMM, NETNS, ID, COUNT, REASON
+};
+
+static const struct out_column columns[] = {
+	[HLC] = { "hlc", "HLC", 16, 0, 0 },
+	[WALL] = { "wall", "WALL CLOCK", 15, 0, OUT_OPTIONAL },
+	[NODE] = { "node", "NODE", 12, 6, 0 },
+	[HOST] = { .key = "host" },
+	[TYPE] = { "type", "EVENT", 10, 0, 0 },
+	[PROTO] = { .key = "proto" },
+	[SRC] = { "src", "FROM", 21, 15, 0 },
+	[DST] = { "dst", "TO", 21, 15, 0 },
+	[BYTES] = { "bytes", "BYTES", 6, 0, OUT_RIGHT },
+	[PACKETS] = { "packets", "PKTS", 4, 0, OUT_RIGHT | OUT_OPTIONAL },
+	[SEQ] = { .key = "seq" },
+	[HLC_LAST] = { .key = "hlc_last" },
+	[CAUSE] = { .key = "cause" },
+	[CAUSE_LAST] = { .key = "cause_last" },
+	[FLAGS] = { .key = "flags" },
+	[PID] = { .key = "pid" },
+	[COMM] = { "comm", "PROCESS", 10, 6, OUT_OPTIONAL },
+	[NETNS] = { .key = "netns" },
+	[ID] = { .key = "id" },
+	[COUNT] = { .key = "count" },
+	[REASON] = { .key = "reason" },
+	{},
+};
+
+struct named {
+	__u32 id;
+	__u64 inode;
+	char name[NODE_NAME_MAX];
+};
+
+struct event_log {
+	const struct tidemark *t;
+	struct out *out;
+	struct named *named; /* by id modulo size: a cache of `nodes` */
+	char host[HOST_NAME_MAX + 1];
+	bool json;
+};
+
+#define NAMED 4096
+
+struct event_log *event_log_open(const struct tidemark *t, bool json)
+{
+	struct event_log *log = calloc(1, sizeof(*log));
+
+	if (!log)
+		return NULL;
+	log->t = t;
+	log->json = json;
+	log->named = calloc(NAMED, sizeof(*log->named));
+	log->out = out_open(stdout, columns, OUT_STREAM | (json ? OUT_JSON : 0));
+	if (!log->named || !log->out) {
+		event_log_close(log, 0);
+		return NULL;
+	}
+	if (gethostname(log->host, sizeof(log->host) - 1))
+		strcpy(log->host, "localhost");
+	out_flush_lines(log->out, true);
+	return log;
+}
+
+int event_log_close(struct event_log *log, int status)
+{
+	if (log->out)
+		status = out_finish(log->out, status);
+	free(log->named);
+	free(log);
+	return status;
+}
+
+static const struct named *name_of(struct event_log *log, __u32 id)
+{
+	struct named *named = &log->named[id % NAMED];
+	struct node node;
+
+	if (named->id == id)
+		return named;
+	memset(named, 0, sizeof(*named));
+	if (node_get(log->t, id, &node)) {
+		snprintf(named->name, sizeof(named->name), "node-%u", id);
+		return named; /* not kept: it may still be named */
+	}
+	named->id = id;
+	named->inode = node.inode;
+	snprintf(named->name, sizeof(named->name), "%s", node.name);
+	return named;
+}
+
+void event_log_rename(struct event_log *log)
+{
+	struct node node;
+
+	/* Those that are gone keep the name they had. */
+	for (size_t i = 0; i < NAMED; i++)
+		if (log->named[i].id && !node_get(log->t, log->named[i].id, &node))
+			snprintf(log->named[i].name, sizeof(log->named[i].name), "%s", node.name);
+}
+
+static void out_flags(struct out *out, __u8 flags)
+{
+	static const char letters[] = "FSRPAUEC";
+	char text[9];
+	int n = 0;
+
+	for (int i = 0; i < 8; i++)
+		if (flags & 1U << i)
+			text[n++] = letters[i];
+	text[n] = 0;
+	out_str(out, FLAGS, text);
+}
+
+static void out_address(struct out *out, unsigned column, const __u8 address[16], __u16 port)
+{
+	static const __u8 v4[12] = { [10] = 0xff, [11] = 0xff };
+
+	if (!memcmp(address, v4, sizeof(v4)))
+		out_endpoint(out, column, AF_INET, address + 12, port);
+	else
+		out_endpoint(out, column, AF_INET6, address, port);
+}
+
+static void out_traffic(struct out *out, const struct joined *joined)
+{
+	const struct event *e = &joined->event;
+	bool message = e->type == EVENT_send || e->type == EVENT_recv;
+
+	out_str(out, PROTO, e->proto == IPPROTO_TCP ? "tcp" : "udp");
+	out_address(out, SRC, e->src, e->src_port);
+	out_address(out, DST, e->dst, e->dst_port);
+	if (message) {
+		out_u64(out, BYTES, joined->bytes);
+		out_u64(out, PACKETS, joined->packets);
+		out_stamp(out, HLC_LAST, joined->last);
+	}
+	if (e->proto == IPPROTO_TCP) {
+		out_u64(out, SEQ, e->seq);
+		if (!message)
+			out_flags(out, e->tcp_flags);
+	}
+	if (e->cause) {
+		out_stamp(out, CAUSE, e->cause);
+		out_stamp(out, CAUSE_LAST, e->cause);
+	}
+	if (e->pid) {
+		out_u64(out, PID, e->pid);
+		out_mem(out, COMM, e->comm, sizeof(e->comm));
+	}
+}
+
+static const enum out_colour colours[EVENTS_NR] = {
+	[EVENT_send] = OUT_CYAN,
+	[EVENT_recv] = OUT_GREEN,
+	[EVENT_retransmit] = OUT_YELLOW,
+	[EVENT_gap] = OUT_RED,
+	[EVENT_node_up] = OUT_DIM,
+	[EVENT_node_down] = OUT_DIM,
+};
+
+static const struct named *out_head(struct event_log *log, __u32 type, __u32 node, __u64 stamp,
+				    __u64 wall_ns)
+{
+	const struct named *named = name_of(log, node);
+
+	out_colour(log->out, colours[type]);
+	out_stamp(log->out, HLC, stamp);
+	out_str(log->out, TYPE, event_texts[type]);
+	out_str(log->out, NODE, named->name);
+	out_str(log->out, HOST, log->host);
+	out_wall(log->out, WALL, wall_ns);
+	return named;
+}
+
+int event_log_write(struct event_log *log, const struct joined *joined)
+{
+	const struct event *e = &joined->event;
+	const struct named *named = out_head(log, e->type, e->node, e->stamp, e->wall_ns);
+
+	if (e->type == EVENT_node_up || e->type == EVENT_node_down) {
+		out_u64(log->out, ID, e->node);
+		if (named->inode)
+			out_u64(log->out, NETNS, named->inode);
+	} else {
+		out_traffic(log->out, joined);
+	}
+	return out_row(log->out);
+}
+
+int event_log_gap(struct event_log *log, __u32 node, __u64 stamp, __u64 wall_ns, __u64 count)
+{
+	out_head(log, EVENT_gap, node, stamp, wall_ns);
+	out_u64(log->out, COUNT, count);
+	out_str(log->out, REASON, "no room in the ring of events: read faster, or --ring SIZE");
+	return out_row(log->out);
+}

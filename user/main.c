@@ -1,0 +1,49 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/* Dispatches: a command is one row of a table. */
+#include <stdio.h>
+#include <string.h>
+
+#include <bpf/libbpf.h>
+
+#include "cmd.h"
+#include "log.h"
+#include "version.h"
+
+const struct command commands[] = {
+	{ "up", cmd_up, &up_argp, "", "attach the datapath to nodes" },
+	{ "down", cmd_down, &down_argp, "", "remove it, and nothing else" },
+	{ "show", cmd_show, &show_argp, "[SECTION...]", "nodes, stages, counters, maps, attachments" },
+	{ "doctor", cmd_doctor, &doctor_argp, "", "what this kernel can do, and what is used instead" },
+	{ "flows", cmd_flows, &flows_argp, "", "the connection table" },
+	{ "trace", cmd_trace, &trace_argp, "", "print events as they happen, in causal order" },
+	{ "check", cmd_check, &check_argp, "LOG...", "is any effect before its cause?" },
+	{ "help", cmd_help, &help_argp, "[COMMAND]", "this list, or a command's options" },
+	{},
+};
+
+int main(int argc, char **argv)
+{
+	const char *name = argc > 1 ? argv[1] : "help";
+	char title[64];
+
+	libbpf_set_print(log_libbpf);
+	argp_err_exit_status = 2;
+	if (!strcmp(name, "--version") || !strcmp(name, "-V")) {
+		puts("tidemark " VERSION);
+		return 0;
+	}
+	if (!strcmp(name, "--help") || !strcmp(name, "-h") || !strcmp(name, "-?"))
+		name = "help";
+	for (const struct command *c = commands; c->name; c++) {
+		if (strcmp(c->name, name))
+			continue;
+		log_command(c->name);
+		if (argc < 2)
+			return c->run(1, (char *[]){ "tidemark help", NULL });
+		snprintf(title, sizeof(title), "tidemark %s", c->name);
+		argv[1] = title; /* what argp calls us in usage and complaints */
+		return c->run(argc - 1, argv + 1);
+	}
+	log_error("%s: no such command; `tidemark help` lists them", name);
+	return 2;
+}

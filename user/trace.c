@@ -1,0 +1,465 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/* `tidemark trace`: print events as they happen, in causal order. */
+#define _GNU_SOURCE 1
+#include <argp.h>
+#include <errno.h>
+#include <inttypes.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/signalfd.h>
+#include <sys/timerfd.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <bpf/bpf.h>
+#include <bpf/libbpf.h>
+
+#include "cmd.h"
+#include "datapath.h"
+#include "event.h"
+#include "log.h"
+#include "physical.h"
+#include "state.h"
+#include "units.h"
+
+/* How often the rings are emptied, and how old a burst may get before it is ended. */
+#define DRAIN_NS (10 * 1000 * 1000)
+#define BURST_MOST_NS (80ULL * 1000 * 1000)
+#define SECOND_NS 1000000000ULL
+
+struct trace {
+	struct tidemark t;
+	struct datapath_options o;
+	struct discover_choice choice;
+	bool json, schema, ours, every_before;
+	__u32 *only; /* ids of nodes to print, none: all */
+	size_t only_n;
+	__u64 duration_ns;
+	struct ring_buffer *rings;
+	struct join *join;
+	struct event_log *log;
+	struct discover *discover;
+	__u64 *lost; /* by clock, as already told */
+	__u64 now_ns, last_second_ns, end_ns;
+	int err;
+	bool stop;
+};
+
+enum { FD_SIGNAL = DISCOVER_FDS, FD_DRAIN, FD_CLOCK };
+
+static __u64 monotonic_ns(clockid_t id)
+{
+	struct timespec now;
+
+	clock_gettime(id, &now);
+	return now.tv_sec * SECOND_NS + now.tv_nsec;
+}
+
+static int trace_print(const struct joined *joined, void *ctx)
+{
+	struct trace *trace = ctx;
+	bool wanted = !trace->only_n;
+
+	for (size_t i = 0; i < trace->only_n && !wanted; i++)
+		wanted = trace->only[i] == joined->event.node;
+	return wanted ? event_log_write(trace->log, joined) : 0;
+}
+
+static int trace_record(void *ctx, void *data, size_t size)
+{
+	struct trace *trace = ctx;
+
+	if (size >= sizeof(struct event) && !trace->err)
+		trace->err = join_add(trace->join, data, trace->now_ns);
+	return trace->err;
+}
+
+/* One consumer for all CPUs' rings. */
+static int trace_rings(struct trace *trace)
+{
+	__u32 id;
+	int fd;
+
+	for (__u32 cpu = 0; cpu < trace->t.cpus; cpu++) {
+		if (bpf_map_lookup_elem(trace->t.map[MAP_events], &cpu, &id))
+			return -errno;
+		fd = bpf_map_get_fd_by_id(id);
+		if (fd < 0)
+			return -errno;
+		if (!trace->rings)
+			trace->rings = ring_buffer__new(fd, trace_record, trace, NULL);
+		else if (ring_buffer__add(trace->rings, fd, trace_record, trace))
+			return -errno;
+		close(fd); /* libbpf has mapped it */
+		if (!trace->rings)
+			return -errno;
+	}
+	return 0;
+}
+
+/* Ask the kernel to end bursts that were opened long ago; at the end, all of them. */
+static void bursts_end(struct trace *trace, __u64 older_ns)
+{
+	struct event_call call = {};
+	LIBBPF_OPTS(bpf_test_run_opts, opts, .ctx_in = &call, .ctx_size_in = sizeof(call));
+	__u64 boot_ns = monotonic_ns(CLOCK_BOOTTIME);
+
+	for (__u32 i = 0; i < trace->t.clocks_n; i++) {
+		const struct clock *c = &trace->t.clocks[i];
+		__u64 run = *(volatile __u64 *)&c->run;
+
+		if (!run_packets(run) ||
+		    *(volatile __u64 *)&c->opened_ns + older_ns > boot_ns)
+			continue;
+		call.clock = i;
+		bpf_prog_test_run_opts(trace->t.event_end, &opts);
+	}
+}
+
+/* What no ring had room for. */
+static void gaps_print(struct trace *trace)
+{
+	for (__u32 i = 0; i < trace->t.clocks_n && !trace->err; i++) {
+		const struct clock *c = &trace->t.clocks[i];
+		__u64 lost = *(volatile __u64 *)&c->lost;
+
+		if (lost < trace->lost[i])
+			trace->lost[i] = 0; /* another node has the slot */
+		if (lost == trace->lost[i])
+			continue;
+		trace->err = event_log_gap(trace->log, c->node, *(volatile __u64 *)&c->now,
+					   physical_now_ns() + c->skew_ns, lost - trace->lost[i]);
+		trace->lost[i] = lost;
+	}
+}
+
+static void drain(struct trace *trace)
+{
+	trace->now_ns = monotonic_ns(CLOCK_MONOTONIC);
+	bursts_end(trace, BURST_MOST_NS);
+	ring_buffer__consume(trace->rings);
+	if (!trace->err)
+		trace->err = join_give(trace->join, trace->now_ns);
+	gaps_print(trace);
+	if (trace->now_ns >= trace->last_second_ns + SECOND_NS) {
+		trace->last_second_ns = trace->now_ns;
+		physical_publish(&trace->t);
+		state_save(&trace->t, STATE_AHEAD_NS);
+		discover_names(trace->discover);
+		event_log_rename(trace->log);
+	}
+	if (trace->end_ns && trace->now_ns >= trace->end_ns)
+		trace->stop = true;
+}
+
+static int timer_drain(void)
+{
+	const struct itimerspec every = { .it_interval.tv_nsec = DRAIN_NS,
+					  .it_value.tv_nsec = DRAIN_NS };
+	int fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
+
+	if (fd >= 0 && timerfd_settime(fd, 0, &every, NULL)) {
+		close(fd);
+		return -errno;
+	}
+	return fd < 0 ? -errno : fd;
+}
+
+static int poll_add(int epoll, int fd, __u32 events, __u32 what)
+{
+	struct epoll_event event = { .events = events, .data.u32 = what };
+
+	if (fd < 0)
+		return fd;
+	return epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &event) ? -errno : 0;
+}
+
+static void trace_ready(struct trace *trace, int what, int fds[])
+{
+	struct signalfd_siginfo signal;
+	uint64_t ticks;
+
+	switch (what) {
+	case FD_SIGNAL:
+		if (read(fds[what], &signal, sizeof(signal)) == sizeof(signal))
+			trace->stop = true;
+		break;
+	case FD_DRAIN:
+		if (read(fds[what], &ticks, sizeof(ticks)) == sizeof(ticks))
+			drain(trace);
+		break;
+	case FD_CLOCK:
+		physical_rearm(fds[what]);
+		physical_publish(&trace->t);
+		break;
+	default:
+		discover_read(trace->discover, what);
+	}
+}
+
+static int trace_loop(struct trace *trace)
+{
+	struct epoll_event ready[8];
+	int fds[FD_CLOCK + 1], epoll = epoll_create1(EPOLL_CLOEXEC), err = 0, n;
+	sigset_t stop;
+
+	sigemptyset(&stop);
+	sigaddset(&stop, SIGINT);
+	sigaddset(&stop, SIGTERM);
+	sigaddset(&stop, SIGHUP);
+	sigprocmask(SIG_BLOCK, &stop, NULL);
+	discover_fds(trace->discover, fds);
+	fds[FD_SIGNAL] = signalfd(-1, &stop, SFD_CLOEXEC | SFD_NONBLOCK);
+	fds[FD_DRAIN] = timer_drain();
+	fds[FD_CLOCK] = physical_timer();
+	for (int i = 0; i <= FD_CLOCK && !err; i++)
+		err = poll_add(epoll, fds[i], i < DISCOVER_FDS ? discover_events(i) : EPOLLIN, i);
+	if (err) {
+		log_error("cannot wait for events: %s", strerror(-err));
+		return err;
+	}
+	log_info("watching %u nodes", node_count(&trace->t));
+	/* Only now: it takes as long as all the rest, and the packets do not wait for it. */
+	err = tidemark_watch_processes(&trace->t);
+	if (err)
+		log_warn("processes are not watched (%s): new namespaces are found when something "
+			 "in them makes a socket; `tidemark doctor` says more", strerror(-err));
+	while (!trace->stop && !trace->err) {
+		n = epoll_wait(epoll, ready, 8, -1);
+		for (int i = 0; i < n; i++)
+			trace_ready(trace, ready[i].data.u32, fds);
+	}
+	for (int i = FD_SIGNAL; i <= FD_CLOCK; i++)
+		close(fds[i]);
+	close(epoll);
+	return 0;
+}
+
+/* What is left, bursts that are open included. */
+static void trace_finish(struct trace *trace)
+{
+	trace->t.settings->reading = 0;
+	bursts_end(trace, 0);
+	trace->now_ns = monotonic_ns(CLOCK_MONOTONIC);
+	ring_buffer__consume(trace->rings);
+	if (!trace->err)
+		trace->err = join_drain(trace->join);
+	gaps_print(trace);
+}
+
+static int trace_run(struct trace *trace)
+{
+	int err = trace_rings(trace);
+
+	trace->join = join_new(trace_print, trace);
+	trace->log = event_log_open(&trace->t, trace->json);
+	trace->lost = calloc(trace->t.clocks_n, sizeof(*trace->lost));
+	if (err || !trace->join || !trace->log || !trace->lost) {
+		log_error("cannot read events: %s", strerror(err ? -err : ENOMEM));
+		return 1;
+	}
+	for (__u32 i = 0; i < trace->t.clocks_n; i++)
+		trace->lost[i] = trace->t.clocks[i].lost;
+	trace->now_ns = trace->last_second_ns = monotonic_ns(CLOCK_MONOTONIC);
+	if (trace->duration_ns)
+		trace->end_ns = trace->now_ns + trace->duration_ns;
+	trace->discover = discover_open(&trace->t, &trace->choice);
+	if (!trace->discover)
+		return 1;
+	if (trace_loop(trace))
+		return 1;
+	trace_finish(trace);
+	return 0;
+}
+
+/* Of a datapath that is up: only the nodes asked for are printed. */
+static int selected_add(struct trace *trace, const struct selector *selector)
+{
+	char name[NODE_NAME_MAX], words[512];
+	struct netns ns;
+	__u32 id = 0, *grown;
+	int fd, err = selector_open(selector, &fd, name, words, sizeof(words));
+
+	if (err) {
+		log_error("%s", words);
+		return 1;
+	}
+	err = netns_identify(fd, &ns);
+	close(fd);
+	if (err || node_by_cookie(&trace->t, ns.cookie, &id)) {
+		log_error("%s: not a node of the datapath that is up; `tidemark show nodes` lists "
+			  "them, `tidemark down` first to choose others", name);
+		return 1;
+	}
+	grown = realloc(trace->only, (trace->only_n + 1) * sizeof(*grown));
+	if (!grown)
+		return 1;
+	trace->only = grown;
+	trace->only[trace->only_n++] = id;
+	return 0;
+}
+
+static void every_packet_set(struct trace *trace, bool every)
+{
+	struct tidemark *t = &trace->t;
+
+	t->settings->every_packet = every;
+	for (__u32 i = 0; i < t->clocks_n; i++) {
+		__u32 *flags = &t->clocks[i].flags;
+
+		*flags = every ? *flags | CLOCK_EVERY_PACKET : *flags & ~CLOCK_EVERY_PACKET;
+	}
+}
+
+/* The datapath is there: what was asked of it must go together with what it is. */
+static int trace_adopt(struct trace *trace)
+{
+	struct tidemark *t = &trace->t;
+	int status = 0;
+
+	if (!t->settings->complete) {
+		log_error("%s: left by a start that was interrupted; `tidemark down` clears it away",
+			  t->pin_dir);
+		return 1;
+	}
+	if (trace->o.interfaces_n) {
+		log_error("%s: the datapath is up already, without -i %s; `tidemark down` first",
+			  t->pin_dir, trace->o.interfaces[0]);
+		return 1;
+	}
+	for (size_t i = 0; i < trace->o.selectors_n && !status; i++)
+		status = selected_add(trace, &trace->o.selectors[i]);
+	if (!status)
+		status = datapath_skew(t, &trace->o);
+	/* Nodes to come are those the datapath was brought up for. */
+	trace->choice.all = t->settings->all;
+	trace->choice.selectors_n = 0;
+	state_load(t);
+	return status;
+}
+
+/* Find the datapath, or make one for as long as we run. */
+static int trace_open(struct trace *trace)
+{
+	struct tidemark *t = &trace->t;
+	int err, status;
+
+	if (tidemark_lock(t))
+		return 1;
+	err = tidemark_open(t);
+	if (err && err != -ENOENT)
+		return 1;
+	status = err ? datapath_up(t, &trace->o, true) : trace_adopt(trace);
+	if (status)
+		return status;
+	if (tidemark_read_events(t)) {
+		log_error("events are being read by process %d, and only one can; stop that first",
+			  t->settings->reader);
+		return 1;
+	}
+	trace->ours = t->settings->temporary;
+	trace->every_before = t->settings->every_packet;
+	if (trace->o.every_packet)
+		every_packet_set(trace, true);
+	tidemark_unlock(t);
+	return 0;
+}
+
+static int trace_close(struct trace *trace, int status)
+{
+	struct tidemark *t = &trace->t;
+
+	if (trace->t.reads) {
+		every_packet_set(trace, trace->every_before);
+		t->settings->reading = 0;
+		if (!trace->ours)
+			state_save(t, STATE_AHEAD_NS);
+		else if (tidemark_lock(t) || datapath_down(t))
+			status = 1;
+	}
+	discover_close(trace->discover);
+	ring_buffer__free(trace->rings);
+	join_free(trace->join);
+	if (trace->log)
+		status = event_log_close(trace->log, status);
+	free(trace->lost);
+	free(trace->only);
+	tidemark_close(t);
+	return status;
+}
+
+enum { OPT_DURATION = 0x200, OPT_SCHEMA };
+
+static const struct argp_option options[] = {
+	{ "json", 'j', NULL, 0, "One JSON object per line", 0 },
+	{ "duration", OPT_DURATION, "SPAN", 0, "Stop after 90s, 15m, 2h...", 0 },
+	{ "schema", OPT_SCHEMA, NULL, 0, "Print the JSON Schema of the lines, and exit", 0 },
+	{},
+};
+
+static const char doc[] =
+	"Print the messages of nodes as they happen, in causal order.\v"
+	"Every event is stamped by its node's hybrid logical clock. A message's receiving is "
+	"never stamped before its sending, whatever the wall clocks say: sort the lines of any "
+	"number of nodes by hlc and no effect stands before its cause. Live output is in that "
+	"order too, but for events that arrive more than a quarter of a second late.\n"
+	"\n"
+	"By default an event is a burst: a run of messages of one node on one flow in one "
+	"direction, with nothing else of that node in between.\n"
+	"\n"
+	"If the datapath is up (`tidemark up`), it is used and stays. If not, it is brought up for "
+	"as long as this runs.\n"
+	"\n"
+	"Examples:\n"
+	"\n"
+	"  tidemark trace -n netns:web -n db=container:postgres\n"
+	"  tidemark trace --json --duration 10s >web.json && tidemark check web.json\n";
+
+static error_t parse(int key, char *arg, struct argp_state *state)
+{
+	struct trace *trace = state->input;
+
+	switch (key) {
+	case ARGP_KEY_INIT:
+		state->child_inputs[0] = &trace->o;
+		return 0;
+	case 'j':
+		trace->json = true;
+		return 0;
+	case OPT_DURATION:
+		if (span_parse(arg, &trace->duration_ns) || !trace->duration_ns) {
+			log_error("--duration %s: not a span of time; write 90s, 15m, 2h", arg);
+			exit(2);
+		}
+		return 0;
+	case OPT_SCHEMA:
+		trace->schema = true;
+		return 0;
+	}
+	return ARGP_ERR_UNKNOWN;
+}
+
+static const struct argp_child children[] = { { &datapath_argp, 0, NULL, 5 }, {} };
+const struct argp trace_argp = {
+	.options = options, .parser = parse, .doc = doc, .children = children,
+};
+
+int cmd_trace(int argc, char **argv)
+{
+	struct trace trace = {};
+	int status;
+
+	argp_parse(&trace_argp, argc, argv, 0, NULL, &trace);
+	if (trace.schema) {
+		fwrite(event_schema_start, event_schema_end - event_schema_start, 1, stdout);
+		return fflush(stdout) ? 1 : 0;
+	}
+	tidemark_init(&trace.t, trace.o.pin_dir, trace.o.state_dir);
+	trace.choice = datapath_choice(&trace.o);
+	status = trace_open(&trace);
+	if (!status)
+		status = trace_run(&trace);
+	return trace_close(&trace, status);
+}
