@@ -41,7 +41,6 @@ struct trace {
 	struct join *join;
 	struct event_log *log;
 	struct discover *discover;
-	__u64 *lost; /* by clock, as already told */
 	__u64 now_ns, last_second_ns, end_ns;
 	int err;
 	bool stop;
@@ -122,22 +121,21 @@ static void bursts_end(struct trace *trace, __u64 older_ns)
 static void gaps_print(struct trace *trace)
 {
 	for (__u32 i = 0; i < trace->t.clocks_n && !trace->err; i++) {
-		const struct clock *c = &trace->t.clocks[i];
-		__u64 lost = *(volatile __u64 *)&c->lost;
+		struct clock *c = &trace->t.clocks[i];
+		__u32 lost = *(volatile __u64 *)&c->lost - c->told;
 
-		if (lost < trace->lost[i])
-			trace->lost[i] = 0; /* another node has the slot */
-		if (lost == trace->lost[i])
+		if (!lost)
 			continue;
 		trace->err = event_log_gap(trace->log, c->node, *(volatile __u64 *)&c->now,
-					   physical_now_ns() + c->skew_ns, lost - trace->lost[i]);
-		trace->lost[i] = lost;
+					   physical_now_ns() + c->skew_ns, lost);
+		c->told += lost;
 	}
 }
 
 static void drain(struct trace *trace)
 {
 	trace->now_ns = monotonic_ns(CLOCK_MONOTONIC);
+	discover_tick(trace->discover);
 	bursts_end(trace, BURST_MOST_NS);
 	ring_buffer__consume(trace->rings);
 	if (!trace->err)
@@ -255,13 +253,10 @@ static int trace_run(struct trace *trace)
 
 	trace->join = join_new(trace_print, trace);
 	trace->log = event_log_open(&trace->t, trace->json);
-	trace->lost = calloc(trace->t.clocks_n, sizeof(*trace->lost));
-	if (err || !trace->join || !trace->log || !trace->lost) {
+	if (err || !trace->join || !trace->log) {
 		log_error("cannot read events: %s", strerror(err ? -err : ENOMEM));
 		return 1;
 	}
-	for (__u32 i = 0; i < trace->t.clocks_n; i++)
-		trace->lost[i] = trace->t.clocks[i].lost;
 	trace->now_ns = trace->last_second_ns = monotonic_ns(CLOCK_MONOTONIC);
 	if (trace->duration_ns)
 		trace->end_ns = trace->now_ns + trace->duration_ns;
@@ -384,7 +379,6 @@ static int trace_close(struct trace *trace, int status)
 	join_free(trace->join);
 	if (trace->log)
 		status = event_log_close(trace->log, status);
-	free(trace->lost);
 	free(trace->only);
 	tidemark_close(t);
 	return status;
