@@ -24,7 +24,8 @@
 #define STATE_NAMES_MAX 8192
 
 struct bound {
-	__u64 stamp;
+	__u64 stamp; /* the largest it handed out, or that a file reserved for it */
+	bool ticking; /* so what is written must be ahead of it */
 	char name[NODE_NAME_MAX];
 };
 
@@ -44,7 +45,7 @@ static struct bound *bound_find(const char *name)
 	return NULL;
 }
 
-static void bound_raise(const char *name, __u64 stamp)
+static struct bound *bound_raise(const char *name, __u64 stamp)
 {
 	struct bound *b = bound_find(name), *grown;
 
@@ -65,7 +66,7 @@ static void bound_raise(const char *name, __u64 stamp)
 				state.size = state.n;
 				if (stamp > state.everyone)
 					state.everyone = stamp;
-				return;
+				return NULL;
 			}
 			state.bounds = grown;
 		}
@@ -75,6 +76,7 @@ static void bound_raise(const char *name, __u64 stamp)
 	snprintf(b->name, sizeof(b->name), "%s", name);
 	if (stamp > b->stamp)
 		b->stamp = stamp;
+	return b;
 }
 
 static int state_path(const struct tidemark *t, char path[PATH_MAX], const char *suffix)
@@ -110,6 +112,21 @@ static bool state_read(FILE *file)
 	return false;
 }
 
+/*
+ * A clock that ticks knows better than the file, which is ahead of it on purpose: taking
+ * the file's word each time would push the clocks further ahead at every restart.
+ */
+static int state_correct(__u32 id, const struct node *node, void *ctx)
+{
+	struct tidemark *t = ctx;
+	struct bound *b = bound_find(t->settings->clock_per_host ? STATE_HOST : node->name);
+
+	(void)id;
+	if (b)
+		b->stamp = t->clocks[node->clock].now;
+	return 0;
+}
+
 int state_load(struct tidemark *t)
 {
 	char path[PATH_MAX], aside[PATH_MAX];
@@ -136,6 +153,7 @@ int state_load(struct tidemark *t)
 				 "stamp in it", path, aside);
 	}
 	fclose(file);
+	node_each(t, state_correct, t);
 out:
 	if (state.next_node > t->settings->next_node)
 		t->settings->next_node = state.next_node;
@@ -157,23 +175,20 @@ void state_note(struct tidemark *t, const char *name, __u64 stamp)
 	bound_raise(t->settings->clock_per_host ? STATE_HOST : name, stamp);
 }
 
-struct saving {
-	struct tidemark *t;
-	__u64 ahead_ns;
-};
-
 static int state_collect(__u32 id, const struct node *node, void *ctx)
 {
-	struct saving *saving = ctx;
-	__u64 now = saving->t->clocks[node->clock].now;
+	struct tidemark *t = ctx;
+	struct bound *b;
 
 	(void)id;
-	if (now)
-		state_note(saving->t, node->name, now + saving->ahead_ns);
+	b = bound_raise(t->settings->clock_per_host ? STATE_HOST : node->name,
+			t->clocks[node->clock].now);
+	if (b)
+		b->ticking = true;
 	return 0;
 }
 
-static int state_write(const char *path)
+static int state_write(const char *path, __u64 ahead_ns)
 {
 	FILE *file = fopen(path, "we");
 	int err = 0;
@@ -183,7 +198,9 @@ static int state_write(const char *path)
 	fputs(STATE_HEAD, file);
 	fprintf(file, "next-node %u\n", state.next_node);
 	for (size_t i = 0; i < state.n; i++)
-		fprintf(file, "stamp %016llx %s\n", (unsigned long long)state.bounds[i].stamp,
+		fprintf(file, "stamp %016llx %s\n",
+			(unsigned long long)state.bounds[i].stamp +
+				(state.bounds[i].ticking ? ahead_ns : 0),
 			state.bounds[i].name);
 	fputs("end\n", file);
 	if (fflush(file) || fsync(fileno(file)))
@@ -195,11 +212,12 @@ static int state_write(const char *path)
 
 int state_save(struct tidemark *t, __u64 ahead_ns)
 {
-	struct saving saving = { .t = t, .ahead_ns = ahead_ns };
 	char path[PATH_MAX], new[PATH_MAX];
 	int err;
 
-	node_each(t, state_collect, &saving);
+	for (size_t i = 0; i < state.n; i++)
+		state.bounds[i].ticking = false;
+	node_each(t, state_collect, t);
 	state.next_node = t->settings->next_node;
 	err = state_path(t, path, "");
 	if (!err)
@@ -209,7 +227,7 @@ int state_save(struct tidemark *t, __u64 ahead_ns)
 	if (mkdir(t->state_dir, 0700) && errno != EEXIST)
 		err = -errno;
 	if (!err)
-		err = state_write(new);
+		err = state_write(new, ahead_ns);
 	if (!err && rename(new, path))
 		err = -errno;
 	if (err && !state.said) {

@@ -9,7 +9,7 @@
 #define STATE_HOST "*"
 
 /* How far ahead of use stamps are reserved. Renewed every second by whoever runs. */
-#define STATE_AHEAD_NS (10ULL * 1000 * 1000 * 1000)
+#define STATE_AHEAD_NS (3ULL * 1000 * 1000 * 1000)
 
 /*
  * Reads the state directory. No file is a first start. A damaged one is said and moved

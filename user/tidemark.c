@@ -12,6 +12,7 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/vfs.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <bpf/bpf.h>
@@ -464,18 +465,70 @@ __u32 tidemark_tick(const struct tidemark *t)
 	return bpf_prog_test_run_opts(t->flow_tick, &opts) ? 0 : opts.retval;
 }
 
+/* Map ids, largest last, of an open datapath. */
+static size_t map_ids(const struct tidemark *t, __u32 ids[MAPS_NR])
+{
+	struct bpf_map_info info;
+	__u32 len = sizeof(info);
+	size_t n = 0;
+
+	for (int i = 0; i < MAPS_NR; i++) {
+		memset(&info, 0, sizeof(info));
+		if (t->map[i] >= 0 && !bpf_obj_get_info_by_fd(t->map[i], &info, &len))
+			ids[n++] = info.id;
+	}
+	return n;
+}
+
+/*
+ * By walking the ids, not by opening one: a dying program array that is opened and closed
+ * drops its last user reference twice, and kernels up to 6.18 at least then lose count and
+ * keep it for ever (prog_array_map_clear() takes a reference for work that is queued
+ * already).
+ */
+static bool map_is_there(__u32 id)
+{
+	__u32 next;
+
+	return !bpf_map_get_next_id(id - 1, &next) && next == id;
+}
+
+/*
+ * The kernel frees programs, and then their maps, some milliseconds after the last pin has
+ * gone. Who lists them right after `down` should find nothing; so wait for that, a while.
+ */
+static void maps_await_end(const __u32 *ids, size_t n)
+{
+	const struct timespec pause = { .tv_nsec = 2000000 };
+
+	for (int tries = 0; n && tries < 1500; tries++) {
+		if (!map_is_there(ids[n - 1]))
+			n--;
+		else
+			nanosleep(&pause, NULL);
+	}
+}
+
 int tidemark_destroy(struct tidemark *t)
 {
+	__u32 ids[MAPS_NR];
 	char path[PATH_MAX];
-	int err = pin_starting(t, path);
+	size_t n = map_ids(t, ids);
+	int err = pin_starting(t, path), lock = t->lock;
 
 	if (!err)
 		pins_remove(path);
 	t->reads = false; /* whatever we told ourselves goes with the map */
 	err = pins_remove(t->pin_dir);
-	if (err)
+	if (err) {
 		log_error("%s: %s", t->pin_dir, strerror(-err));
-	return err;
+		return err;
+	}
+	t->lock = -1;
+	tidemark_close(t);
+	t->lock = lock;
+	maps_await_end(ids, n);
+	return 0;
 }
 
 int tidemark_read_events(struct tidemark *t)

@@ -88,7 +88,9 @@ int tidemark_create(struct tidemark *t, const struct sizes *sizes);
  */
 int tidemark_watch_processes(struct tidemark *t);
 
-/* Undo tidemark_create(): unpin everything. Nodes must have been removed. */
+/* Undo tidemark_create(): unpin everything, close, wait until the kernel has let go. Nodes must
+ * have been removed.
+ */
 int tidemark_destroy(struct tidemark *t);
 
 /*
