@@ -132,8 +132,7 @@ static bool netns_cookie(void)
 	int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
 	__u64 cookie;
 	socklen_t len = sizeof(cookie);
-	bool here = fd >= 0 &&
-		    !getsockopt(fd, SOL_SOCKET, SO_NETNS_COOKIE_NR, &cookie, &len);
+	bool here = fd >= 0 && !getsockopt(fd, SOL_SOCKET, SO_NETNS_COOKIE_NR, &cookie, &len);
 
 	closed(fd);
 	return here;
@@ -150,7 +149,8 @@ static bool tracing(void)
 }
 
 const struct feature features[] = {
-	{ "bpf", bpf, 1, "packet programs may be loaded at all", "nothing works: root, or lockdown" },
+	{ "bpf", bpf, 1, "packet programs may be loaded at all",
+	  "nothing works: root, or lockdown" },
 	{ "bpffs", bpffs, 1, "the datapath outlives its process",
 	  "nothing works: mount -t bpf bpf /sys/fs/bpf" },
 	{ "cgroup2", cgroup2, 1, "whose socket it is",
