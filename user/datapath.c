@@ -178,7 +178,7 @@ static error_t datapath_parse(int key, char *arg, struct argp_state *state)
 			       "there is one clock for the host (--clock host); nothing to shift");
 		return 0;
 	}
-	return where_parse(key, arg, state);
+	return ARGP_ERR_UNKNOWN;
 }
 
 const struct argp where_argp = { .options = where_options, .parser = where_parse };

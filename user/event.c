@@ -66,6 +66,15 @@ struct event_log {
 
 #define NAMED 4096
 
+static const struct named *name_of(struct event_log *log, __u32 id);
+
+static int name_keep(__u32 id, const struct node *node, void *ctx)
+{
+	(void)node;
+	name_of(ctx, id);
+	return 0;
+}
+
 struct event_log *event_log_open(const struct tidemark *t, FILE *file, const char *name, bool json)
 {
 	struct event_log *log = calloc(1, sizeof(*log));
@@ -84,6 +93,7 @@ struct event_log *event_log_open(const struct tidemark *t, FILE *file, const cha
 	if (gethostname(log->host, sizeof(log->host) - 1))
 		strcpy(log->host, "localhost");
 	out_flush_lines(log->out, true);
+	node_each(t, name_keep, log); /* so that even their end has a name */
 	return log;
 }
 

@@ -45,7 +45,6 @@ struct trace {
 	const char *file_name;
 	FILE *file;
 	struct discover *discover;
-	__u64 *lost; /* by clock, as already told */
 	__u64 now_ns, last_second_ns, end_ns;
 	int err;
 	bool stop;
@@ -142,21 +141,20 @@ static int gap_print(struct trace *trace, const struct clock *c, __u64 count)
 static void gaps_print(struct trace *trace)
 {
 	for (__u32 i = 0; i < trace->t.clocks_n && !trace->err; i++) {
-		const struct clock *c = &trace->t.clocks[i];
-		__u64 lost = *(volatile __u64 *)&c->lost;
+		struct clock *c = &trace->t.clocks[i];
+		__u32 lost = *(volatile __u64 *)&c->lost - c->told;
 
-		if (lost < trace->lost[i])
-			trace->lost[i] = 0; /* another node has the slot */
-		if (lost == trace->lost[i])
+		if (!lost)
 			continue;
-		trace->err = gap_print(trace, c, lost - trace->lost[i]);
-		trace->lost[i] = lost;
+		trace->err = gap_print(trace, c, lost);
+		c->told += lost;
 	}
 }
 
 static void drain(struct trace *trace)
 {
 	trace->now_ns = monotonic_ns(CLOCK_MONOTONIC);
+	discover_tick(trace->discover);
 	bursts_end(trace, BURST_MOST_NS);
 	ring_buffer__consume(trace->rings);
 	if (!trace->err)
@@ -278,14 +276,10 @@ static int trace_run(struct trace *trace)
 	trace->log = event_log_open(&trace->t, stdout, "stdout", trace->json);
 	if (trace->file)
 		trace->kept = event_log_open(&trace->t, trace->file, trace->file_name, true);
-	trace->lost = calloc(trace->t.clocks_n, sizeof(*trace->lost));
-	if (err || !trace->join || !trace->log || !trace->lost ||
-	    (trace->file && !trace->kept)) {
+	if (err || !trace->join || !trace->log || (trace->file && !trace->kept)) {
 		log_error("cannot read events: %s", strerror(err ? -err : ENOMEM));
 		return 1;
 	}
-	for (__u32 i = 0; i < trace->t.clocks_n; i++)
-		trace->lost[i] = trace->t.clocks[i].lost;
 	trace->now_ns = trace->last_second_ns = monotonic_ns(CLOCK_MONOTONIC);
 	if (trace->duration_ns)
 		trace->end_ns = trace->now_ns + trace->duration_ns;
@@ -412,7 +406,6 @@ static int trace_close(struct trace *trace, int status)
 		status = event_log_close(trace->kept, status);
 	if (trace->file)
 		fclose(trace->file);
-	free(trace->lost);
 	free(trace->only);
 	tidemark_close(t);
 	return status;
