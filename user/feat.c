@@ -144,9 +144,19 @@ static bool sock_create(void)
 	return closed(program(BPF_PROG_TYPE_CGROUP_SOCK));
 }
 
+/* libbpf's own probe tries fentry, which is forbidden where tracepoints are not. */
 static bool tracing(void)
 {
-	return btf() && libbpf_probe_bpf_prog_type(BPF_PROG_TYPE_TRACING, NULL) == 1;
+	int id = btf() ? libbpf_find_vmlinux_btf_id("sched_process_exec", BPF_TRACE_RAW_TP) : 0;
+	LIBBPF_OPTS(bpf_prog_load_opts, opts, .expected_attach_type = BPF_TRACE_RAW_TP,
+		    .attach_btf_id = id);
+	const struct bpf_insn nothing[] = {
+		{ .code = BPF_ALU64 | BPF_MOV | BPF_K, .dst_reg = BPF_REG_0 },
+		{ .code = BPF_JMP | BPF_EXIT },
+	};
+
+	return id > 0 &&
+	       closed(bpf_prog_load(BPF_PROG_TYPE_TRACING, "probe", "GPL", nothing, 2, &opts));
 }
 
 const struct feature features[] = {
