@@ -52,8 +52,8 @@ static __always_inline void clock_begin(struct clock *c, int open, __u32 packets
 	b->generation = __sync_fetch_and_add(&c->generation, 1) & 0xffff;
 	if (!b->generation) /* means "whole" in a record */
 		b->generation = __sync_fetch_and_add(&c->generation, 1) & 0xffff;
-	b->ended = __sync_lock_test_and_set(&c->run, run_make(b->generation, open ? packets : 0,
-							      open ? bytes : 0));
+	b->ended = __sync_lock_test_and_set(
+		&c->run, run_make(b->generation, open ? packets : 0, open ? bytes : 0));
 	if (run_packets(b->ended)) {
 		beyond = READ_ONCE(c->now) + run_packets(b->ended);
 		if (carried < beyond)
@@ -100,8 +100,8 @@ static __always_inline int burst_extend(struct clock *c, struct flow *f, struct 
 		if (run_generation(run) != d->generation || !run_packets(run) ||
 		    !run_has_room(run, p->segments, p->fresh))
 			return 0;
-		got = __sync_val_compare_and_swap(
-			&c->run, run, run + ((__u64)p->segments << 32) + p->fresh);
+		got = __sync_val_compare_and_swap(&c->run, run,
+						  run + ((__u64)p->segments << 32) + p->fresh);
 		if (got == run)
 			return 1;
 		run = got;

@@ -17,9 +17,7 @@
 #ifndef TIDEMARK_CLOCK_H
 #define TIDEMARK_CLOCK_H
 
-#ifndef __bpf__
-#include <linux/types.h>
-#endif
+#include "types.h"
 
 #define CLOCK_COUNTER_BITS 16
 #define CLOCK_COUNTER_MASK ((1ULL << CLOCK_COUNTER_BITS) - 1)
@@ -40,16 +38,16 @@
  * and closed by single atomic operations and no lock: see run_* below and clock.bpf.h.
  */
 struct clock {
-	__u64 now; /* largest stamp handed out or merged */
-	__u64 burst; /* stamp of the last burst opened */
-	__u64 run; /* its generation, packets and bytes */
-	__u64 opened_ns; /* BOOTTIME when it was opened */
-	__s64 skew_ns; /* added to physical time: an instrument (--skew) */
-	__u64 lost; /* events that found no room in the ring buffer */
-	__u32 node; /* id of the node, 0: free (with one clock a host: the first's) */
-	__u32 flags; /* CLOCK_* */
+	__u64 now;	  /* largest stamp handed out or merged */
+	__u64 burst;	  /* stamp of the last burst opened */
+	__u64 run;	  /* its generation, packets and bytes */
+	__u64 opened_ns;  /* BOOTTIME when it was opened */
+	__s64 skew_ns;	  /* added to physical time: an instrument (--skew) */
+	__u64 lost;	  /* events that found no room in the ring buffer */
+	__u32 node;	  /* id of the node, 0: free (with one clock a host: the first's) */
+	__u32 flags;	  /* CLOCK_* */
 	__u32 generation; /* of the next burst; only its low 16 bits travel */
-	__u32 told; /* of `lost`, low 32 bits: what readers have made gaps of */
+	__u32 told;	  /* of `lost`, low 32 bits: what readers have made gaps of */
 };
 
 _Static_assert(sizeof(struct clock) == 64, "a clock is one cache line");

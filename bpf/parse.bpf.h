@@ -30,7 +30,7 @@ struct {
 #define PARSE_VLANS 2
 #define PARSE_EXTENSIONS 8
 #define PARSE_FAR 0x3fff /* no transport header lies deeper */
-#define PARSE_PULL 512 /* bytes to make linear when headers lie in pages */
+#define PARSE_PULL 512	 /* bytes to make linear when headers lie in pages */
 
 /*
  * The cursor every step below advances. A step returns 0, or PARSE_SHORT when the bytes
@@ -47,7 +47,7 @@ struct l3 {
 	__u8 src[16];
 	__u8 dst[16];
 	__u32 fragment_id;
-	__u32 at; /* offset of what comes next */
+	__u32 at;   /* offset of what comes next */
 	__u32 left; /* bytes of the datagram from there on */
 	__u8 proto;
 	__u8 first; /* first fragment, of several */
@@ -271,9 +271,9 @@ static __always_inline int parse_l4(struct cursor *c, const struct l3 *l3, struc
 		if ((void *)(icmp + 1) > c->end)
 			return PARSE_SHORT;
 		p->payload = l3->left - sizeof(*icmp);
-		if (l3->proto == IPPROTO_ICMP ?
-			    icmp->type == ICMP_ECHO || icmp->type == ICMP_ECHOREPLY :
-			    icmp->type == ICMPV6_ECHO_REQUEST || icmp->type == ICMPV6_ECHO_REPLY)
+		if (l3->proto == IPPROTO_ICMP
+			    ? icmp->type == ICMP_ECHO || icmp->type == ICMP_ECHOREPLY
+			    : icmp->type == ICMPV6_ECHO_REQUEST || icmp->type == ICMPV6_ECHO_REPLY)
 			*src_port = *dst_port = bpf_ntohs(icmp->id);
 		return 0;
 	default:
@@ -287,13 +287,12 @@ truncated:
 
 /* Remember the first fragment's ports, or recall them for a later one. */
 static __always_inline int parse_fragment(const struct l3 *l3, struct pkt *p,
-					  struct counters *count, __u16 *src_port,
-					  __u16 *dst_port)
+					  struct counters *count, __u16 *src_port, __u16 *dst_port)
 {
 	struct fragment_ports ports = { *src_port, *dst_port }, *known;
-	struct fragment_key key = {
-		.id = l3->fragment_id, .node = p->key.node, .proto = l3->proto
-	};
+	struct fragment_key key = { .id = l3->fragment_id,
+				    .node = p->key.node,
+				    .proto = l3->proto };
 
 	addr_copy(key.src, l3->src);
 	addr_copy(key.dst, l3->dst);

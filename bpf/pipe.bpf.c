@@ -40,18 +40,18 @@ int pipeline(struct __sk_buff *skb)
 	if (!at.count)
 		return NEXT;
 
-#define X(name, live, what)                                                                        \
-	if (stages & (1U << STAGE_##name)) {                                                       \
-		at.count->stage.name.seen++;                                                       \
-		verdict = stage_##name(&at, &p);                                                   \
-		if (verdict == DONE) {                                                             \
-			at.count->stage.name.done++;                                               \
-			return NEXT;                                                               \
-		}                                                                                  \
-		if (verdict != NEXT) {                                                             \
-			at.count->stage.name.verdict++;                                            \
-			return verdict;                                                            \
-		}                                                                                  \
+#define X(name, live, what)                             \
+	if (stages & (1U << STAGE_##name)) {            \
+		at.count->stage.name.seen++;            \
+		verdict = stage_##name(&at, &p);        \
+		if (verdict == DONE) {                  \
+			at.count->stage.name.done++;    \
+			return NEXT;                    \
+		}                                       \
+		if (verdict != NEXT) {                  \
+			at.count->stage.name.verdict++; \
+			return verdict;                 \
+		}                                       \
 	}
 	STAGES(X)
 #undef X

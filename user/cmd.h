@@ -9,8 +9,8 @@ struct command {
 	const char *name;
 	int (*run)(int argc, char **argv);
 	const struct argp *argp; /* for `help`, the manual and completion */
-	const char *arguments; /* in the usage line, after the options */
-	const char *what; /* one line */
+	const char *arguments;	 /* in the usage line, after the options */
+	const char *what;	 /* one line */
 };
 
 extern const struct command commands[];

@@ -132,8 +132,7 @@ static bool netns_cookie(void)
 	int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
 	__u64 cookie;
 	socklen_t len = sizeof(cookie);
-	bool here = fd >= 0 &&
-		    !getsockopt(fd, SOL_SOCKET, SO_NETNS_COOKIE_NR, &cookie, &len);
+	bool here = fd >= 0 && !getsockopt(fd, SOL_SOCKET, SO_NETNS_COOKIE_NR, &cookie, &len);
 
 	closed(fd);
 	return here;
@@ -164,8 +163,7 @@ const struct feature features[] = {
 	{ "bpf", bpf, 1, "packet programs", "nothing works: be root, lift lockdown" },
 	{ "bpffs", bpffs, 1, "outliving the process",
 	  "nothing works: mount -t bpf bpf /sys/fs/bpf" },
-	{ "cgroup2", cgroup2, 1, "whose socket it is",
-	  "nothing works: mount -t cgroup2 none DIR" },
+	{ "cgroup2", cgroup2, 1, "whose socket it is", "nothing works: mount -t cgroup2 none DIR" },
 	{ "ringbuf", ringbuf, EXIT_CANNOT, "events", "nothing works: Linux 5.8" },
 	{ "syscall", syscalls, EXIT_CANNOT, "ending open bursts", "nothing works: Linux 5.14" },
 	{ "netns-cookie", netns_cookie, EXIT_CANNOT, "which namespace it is",

@@ -18,7 +18,7 @@ struct held {
 	struct joined joined;
 	__u64 arrived_ns;
 	struct held *hash_next; /* open bursts, and ends that came before their beginnings */
-	struct held *next; /* by arrival; or free */
+	struct held *next;	/* by arrival; or free */
 	bool open, begun, given;
 };
 
@@ -259,8 +259,9 @@ int join_give(struct join *join, __u64 now_ns)
 		if (!held->given) {
 			bool full = join->heap_n > JOIN_MOST;
 
-			if (!full && (held->arrived_ns + JOIN_WINDOW_NS > now_ns ||
-				      (held->open && held->arrived_ns + 2 * JOIN_WINDOW_NS > now_ns)))
+			if (!full &&
+			    (held->arrived_ns + JOIN_WINDOW_NS > now_ns ||
+			     (held->open && held->arrived_ns + 2 * JOIN_WINDOW_NS > now_ns)))
 				break;
 			err = join_one(join, held);
 		}

@@ -13,8 +13,10 @@
 const struct command commands[] = {
 	{ "up", cmd_up, &up_argp, "", "attach the datapath to nodes" },
 	{ "down", cmd_down, &down_argp, "", "remove the datapath, and nothing else" },
-	{ "show", cmd_show, &show_argp, "[SECTION...]", "nodes, stages, counters, maps, attachments" },
-	{ "doctor", cmd_doctor, &doctor_argp, "", "what this kernel can do, and what is used instead" },
+	{ "show", cmd_show, &show_argp, "[SECTION...]",
+	  "nodes, stages, counters, maps, attachments" },
+	{ "doctor", cmd_doctor, &doctor_argp, "",
+	  "what this kernel can do, and what is used instead" },
 	{ "flows", cmd_flows, &flows_argp, "", "the connection table" },
 	{ "trace", cmd_trace, &trace_argp, "", "print events as they happen, in causal order" },
 	{ "check", cmd_check, &check_argp, "LOG...", "is any effect before its cause?" },

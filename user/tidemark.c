@@ -353,10 +353,12 @@ static int load_failed(int err)
 {
 	if (err == -EPERM || err == -EACCES)
 		log_error("the kernel refuses BPF programs (%s); run as root, and see "
-			  "`tidemark doctor`", strerror(-err));
+			  "`tidemark doctor`",
+			  strerror(-err));
 	else
 		log_error("this kernel cannot run the packet programs (%s); `tidemark doctor` says "
-			  "what is missing, -vv what the verifier said", strerror(-err));
+			  "what is missing, -vv what the verifier said",
+			  strerror(-err));
 	return err == -EPERM || err == -EACCES ? err : -EOPNOTSUPP;
 }
 

@@ -119,8 +119,7 @@ static void bursts_end(struct trace *trace, __u64 older_ns)
 		const struct clock *c = &trace->t.clocks[i];
 		__u64 run = *(volatile __u64 *)&c->run;
 
-		if (!run_packets(run) ||
-		    *(volatile __u64 *)&c->opened_ns + older_ns > boot_ns)
+		if (!run_packets(run) || *(volatile __u64 *)&c->opened_ns + older_ns > boot_ns)
 			continue;
 		call.clock = i;
 		bpf_prog_test_run_opts(trace->t.event_end, &opts);
@@ -244,7 +243,8 @@ static int trace_loop(struct trace *trace)
 	err = tidemark_watch_processes(&trace->t);
 	if (err)
 		log_warn("processes are not watched (%s): new namespaces are found when something "
-			 "in them makes a socket; `tidemark doctor` says more", strerror(-err));
+			 "in them makes a socket; `tidemark doctor` says more",
+			 strerror(-err));
 	while (!trace->stop && !trace->err) {
 		n = epoll_wait(epoll, ready, 8, -1);
 		for (int i = 0; i < n; i++)
@@ -308,7 +308,8 @@ static int selected_add(struct trace *trace, const struct selector *selector)
 	close(fd);
 	if (err || node_by_cookie(&trace->t, ns.cookie, &id)) {
 		log_error("%s: not a node of the datapath that is up; `tidemark show nodes` lists "
-			  "them, `tidemark down` first to choose others", name);
+			  "them, `tidemark down` first to choose others",
+			  name);
 		return 1;
 	}
 	grown = realloc(trace->only, (trace->only_n + 1) * sizeof(*grown));
@@ -338,8 +339,9 @@ static int trace_adopt(struct trace *trace)
 	int status = 0;
 
 	if (!t->settings->complete) {
-		log_error("%s: left by a start that was interrupted; `tidemark down` clears it away",
-			  t->pin_dir);
+		log_error(
+			"%s: left by a start that was interrupted; `tidemark down` clears it away",
+			t->pin_dir);
 		return 1;
 	}
 	if (trace->o.interfaces_n) {
@@ -484,7 +486,10 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 
 static const struct argp_child children[] = { { &datapath_argp, 0, NULL, 5 }, {} };
 const struct argp trace_argp = {
-	.options = options, .parser = parse, .doc = doc, .children = children,
+	.options = options,
+	.parser = parse,
+	.doc = doc,
+	.children = children,
 };
 
 int cmd_trace(int argc, char **argv)

@@ -103,7 +103,8 @@ int cmd_up(int argc, char **argv)
 		return status;
 	err = tidemark_watch_processes(&t);
 	if (err)
-		log_warn("processes are not watched (%s); `tidemark doctor` says more", strerror(-err));
+		log_warn("processes are not watched (%s); `tidemark doctor` says more",
+			 strerror(-err));
 	state_save(&t, STATE_AHEAD_NS);
 	log_info("up, %u nodes", node_count(&t));
 	tidemark_close(&t);
@@ -139,7 +140,10 @@ static error_t down_parse(int key, char *arg, struct argp_state *state)
 
 static const struct argp_child down_children[] = { { &where_argp, 0, NULL, 5 }, {} };
 const struct argp down_argp = {
-	.options = state_options, .parser = down_parse, .doc = down_doc, .children = down_children,
+	.options = state_options,
+	.parser = down_parse,
+	.doc = down_doc,
+	.children = down_children,
 };
 
 int cmd_down(int argc, char **argv)
