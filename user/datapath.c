@@ -131,6 +131,9 @@ static error_t datapath_parse(int key, char *arg, struct argp_state *state)
 	__u64 bytes;
 
 	switch (key) {
+	case ARGP_KEY_INIT:
+		state->child_inputs[0] = o;
+		return 0;
 	case 'n':
 		selector_add(o, arg);
 		return 0;
