@@ -158,7 +158,7 @@ __checked int owner_find(struct __sk_buff *skb, struct pkt *p)
 
 	if (!p)
 		return 0;
-	f = flow_get(&p->key);
+	f = flow_get(p);
 	if (!f)
 		return 0;
 	if (p->dir == DIR_OUT) {
@@ -252,15 +252,16 @@ __checked int event_note(struct __sk_buff *skb, struct pkt *p, __u32 type, __u32
 	struct flow_dir *d;
 	struct clock *c;
 	struct flow *f;
-	struct event *e = NULL;
+	struct event *e;
 	struct begun b = {};
 	__u64 boot_ns, wall_ns, cause = 0, carried = 0;
+	__u32 width;
 	int message = type == EVENT_send || type == EVENT_recv, open;
 
 	if (!p || !s)
 		return 0;
 	c = clock_get(p->clock);
-	f = flow_get(&p->key);
+	f = flow_get(p);
 	count = counters_of(p->dir);
 	if (!c || !f || !count)
 		return 0;
@@ -273,23 +274,21 @@ __checked int event_note(struct __sk_buff *skb, struct pkt *p, __u32 type, __u32
 		owner_find(skb, p);
 
 	open = message && !(c->flags & CLOCK_EVERY_PACKET);
-	if (s->reading) {
+	width = message ? p->segments : 1;
+	if (!s->reading) {
+		clock_begin(c, open, width, p->fresh, carried, wall_ns, &b);
+	} else {
+		/* One branch for each outcome: older verifiers lose track of a record that is
+		 * asked twice whether it is there.
+		 */
 		e = event_reserve();
 		if (!e) {
 			event_lose(c);
 			count->reason.event_lost++;
-			b.stamp = clock_take(&c->now, carried, wall_ns, p->segments);
+			b.stamp = clock_take(&c->now, carried, wall_ns, width);
 			goto sent;
 		}
-	}
-	clock_begin(c, open, message ? p->segments : 1, p->fresh, carried, wall_ns, &b);
-	if (open) {
-		d->burst = b.stamp;
-		d->generation = b.generation;
-		c->opened_ns = boot_ns;
-		WRITE_ONCE(c->burst, b.stamp);
-	}
-	if (e) {
+		clock_begin(c, open, width, p->fresh, carried, wall_ns, &b);
 		event_fill(e, p, f, type);
 		e->stamp = b.stamp;
 		e->cause = cause;
@@ -298,6 +297,12 @@ __checked int event_note(struct __sk_buff *skb, struct pkt *p, __u32 type, __u32
 		e->generation = open ? b.generation : 0;
 		event_submit(e);
 		count->reason.event++;
+	}
+	if (open) {
+		d->burst = b.stamp;
+		d->generation = b.generation;
+		c->opened_ns = boot_ns;
+		WRITE_ONCE(c->burst, b.stamp);
 	}
 sent:
 	if (p->dir == DIR_IN)
@@ -325,7 +330,7 @@ __checked int event_handshake(struct pkt *p)
 	if (!p || !s)
 		return 0;
 	c = clock_get(p->clock);
-	f = flow_get(&p->key);
+	f = flow_get(p);
 	if (!c || !f)
 		return 0;
 	if (p->notes & NOTE_CARRY) {
@@ -341,24 +346,20 @@ __checked int event_handshake(struct pkt *p)
 	if (p->notes & NOTE_HEARD) /* merged when the handshake is complete, as `accept` */
 		return 0;
 	wall_ns = bpf_ktime_get_boot_ns() + s->realtime_offset_ns + c->skew_ns;
-	if (s->reading) {
-		e = event_reserve();
-		if (!e) {
-			clock_take(&c->now, found.stamp, wall_ns, 1);
-			return 0;
-		}
+	if (!s->reading) {
+		clock_begin(c, 0, 1, 0, found.stamp, wall_ns, &b);
+		return 0;
+	}
+	e = event_reserve();
+	if (!e) {
+		clock_take(&c->now, found.stamp, wall_ns, 1);
+		return 0;
 	}
 	clock_begin(c, 0, 1, 0, found.stamp, wall_ns, &b);
-	if (!e)
-		return 0;
-	if (!run_packets(b.ended)) {
-		bpf_ringbuf_discard(e, BPF_RB_NO_WAKEUP);
-		return 0;
-	}
 	__builtin_memset(e, 0, sizeof(*e));
 	e->clock = p->clock;
 	e->node = p->key.node;
-	e->ended = b.ended;
+	e->ended = b.ended; /* possibly nothing: then nobody minds the record */
 	event_submit(e);
 	return 0;
 }

@@ -49,7 +49,7 @@ struct clock {
 	__u32 node; /* id of the node, 0: free (with one clock a host: the first's) */
 	__u32 flags; /* CLOCK_* */
 	__u32 generation; /* of the next burst; only its low 16 bits travel */
-	__u32 _spare;
+	__u32 told; /* of `lost`, low 32 bits: what readers have made gaps of */
 };
 
 _Static_assert(sizeof(struct clock) == 64, "a clock is one cache line");

@@ -255,12 +255,16 @@ static __always_inline void flow_tcp(struct pass *at, struct flow *f, struct flo
 		d->tcp_flags |= flags;
 }
 
-/* The flow, wherever it lives. For the slow path, which gets no pointers. */
-static __always_inline struct flow *flow_get(const struct flow_key *key)
+/*
+ * The flow, wherever it lives. For the slow path, which gets no pointers. The key is
+ * copied because kernels before 6.3 take no memory of a function's argument for one.
+ */
+static __always_inline struct flow *flow_get(const struct pkt *p)
 {
-	struct flow *f = bpf_map_lookup_elem(&flows, key);
+	struct flow_key key = p->key;
+	struct flow *f = bpf_map_lookup_elem(&flows, &key);
 
-	return f ? f : bpf_map_lookup_elem(&embryonic, key);
+	return f ? f : bpf_map_lookup_elem(&embryonic, &key);
 }
 
 /*

@@ -108,13 +108,17 @@ int event_node(struct event_call *call)
 	if (!c || !s)
 		return 0;
 	wall_ns = bpf_ktime_get_boot_ns() + s->realtime_offset_ns + c->skew_ns;
-	e = s->reading ? event_reserve() : NULL;
-	clock_begin(c, 0, 1, 0, 0, wall_ns, &b);
-	if (!e) {
-		if (s->reading)
-			event_lose(c);
+	if (!s->reading) {
+		clock_begin(c, 0, 1, 0, 0, wall_ns, &b);
 		return 0;
 	}
+	e = event_reserve();
+	if (!e) {
+		clock_take(&c->now, 0, wall_ns, 1);
+		event_lose(c);
+		return 0;
+	}
+	clock_begin(c, 0, 1, 0, 0, wall_ns, &b);
 	__builtin_memset(e, 0, sizeof(*e));
 	e->stamp = b.stamp;
 	e->wall_ns = wall_ns;

@@ -51,7 +51,7 @@ static const struct argp_option datapath_options[] = {
 	{ "every-packet", OPT_EVERY, NULL, 0, "An event for each segment instead of each burst", 2 },
 	{ "flows", OPT_FLOWS, "N", 0, "Size of the connection table (default 65536)", 3 },
 	{ "nodes", OPT_NODES, "N", 0, "Most nodes there can be (default 4096)", 3 },
-	{ "ring", OPT_RING, "SIZE", 0, "Room for events not yet read, per CPU (default 4m)", 3 },
+	{ "ring", OPT_RING, "SIZE", 0, "Room for events not read yet, a CPU (default 4m)", 3 },
 	{ "attach", OPT_ATTACH, "clsact|tcx", 0,
 	  "How to attach to devices (default clsact: a tcx attach takes the kernel a hundred times "
 	  "as long)", 3 },
@@ -178,7 +178,7 @@ static error_t datapath_parse(int key, char *arg, struct argp_state *state)
 			       "there is one clock for the host (--clock host); nothing to shift");
 		return 0;
 	}
-	return where_parse(key, arg, state);
+	return ARGP_ERR_UNKNOWN;
 }
 
 const struct argp where_argp = { .options = where_options, .parser = where_parse };

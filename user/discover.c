@@ -26,13 +26,75 @@ struct discover {
 	const struct discover_choice *choice;
 	struct watch *watch;
 	struct ring_buffer *newcomers;
+	__u64 walked_ns; /* when all namespaces were last walked */
+	bool walk; /* and must be again */
+	struct known *known; /* by inode: nodes that need not be asked who they are */
+	size_t known_n, known_size; /* a power of two */
 };
+
+struct known {
+	__u64 inode; /* 0: free */
+	__u32 node;
+};
+
+/* Between two walks; a namespace is to be found within a tenth of a second. */
+#define WALK_NS (25ULL * 1000 * 1000)
 
 struct walk {
 	struct tidemark *t;
 	const struct discover_choice *choice;
 	struct discover *follow; /* NULL: nobody follows yet */
 };
+
+static struct known *known_at(struct discover *d, __u64 inode)
+{
+	size_t i = inode * 0x9e3779b97f4a7c15ULL >> 32;
+
+	for (;; i++) {
+		struct known *k = &d->known[i & (d->known_size - 1)];
+
+		if (!k->inode || k->inode == inode)
+			return k;
+	}
+}
+
+/* Without memory nobody is known, and everybody is asked: slower, as right. */
+static void known_add(struct discover *d, __u64 inode, __u32 node)
+{
+	struct known *old = d->known, *k;
+	size_t size = d->known_size;
+
+	if (2 * (d->known_n + 1) > size) {
+		d->known = calloc(size ? 2 * size : 64, sizeof(*d->known));
+		if (!d->known) {
+			d->known = old;
+			return;
+		}
+		d->known_size = size ? 2 * size : 64;
+		d->known_n = 0;
+		for (size_t i = 0; i < size; i++)
+			if (old[i].inode && old[i].node) {
+				*known_at(d, old[i].inode) = old[i];
+				d->known_n++;
+			}
+		free(old);
+	}
+	k = known_at(d, inode);
+	d->known_n += !k->inode;
+	*k = (struct known){ inode, node };
+}
+
+/*
+ * A namespace has gone. Its inode may have been given to another already, and that one
+ * been passed over for it: so there is a walk to do.
+ */
+static void known_gone(struct discover *d, __u32 node)
+{
+	for (size_t i = 0; i < d->known_size; i++)
+		if (d->known[i].inode && d->known[i].node == node)
+			d->known[i].node = 0; /* stays in its place, so that others are found */
+	d->walk = true;
+}
 
 /* Report on a node's devices; and list them once more, for what came in between. */
 static void follow_node(struct discover *d, __u32 id, int nsfd)
@@ -52,8 +114,11 @@ static int node_found(struct walk *walk, const struct netns_seen *seen, const ch
 	__u32 id;
 	int err = node_add(walk->t, seen, name, flags, &walk->choice->options, &id);
 
-	if (err == -EEXIST)
+	if (err == -EEXIST) {
+		if (walk->follow)
+			known_add(walk->follow, seen->inode, id);
 		return 0;
+	}
 	if (err == -ENOENT || err == -ESRCH) /* it was just going */
 		return 0;
 	if (err) {
@@ -61,8 +126,10 @@ static int node_found(struct walk *walk, const struct netns_seen *seen, const ch
 		return err;
 	}
 	log_debug("%s: node %u", name, id);
-	if (walk->follow)
+	if (walk->follow) {
+		known_add(walk->follow, seen->inode, id);
 		follow_node(walk->follow, id, seen->fd);
+	}
 	return 0;
 }
 
@@ -73,6 +140,9 @@ static int namespace_seen(const struct netns_seen *seen, void *ctx)
 	char name[NODE_NAME_MAX];
 	__u64 own = 0;
 
+	if (walk->follow && walk->follow->known_size &&
+	    known_at(walk->follow, seen->inode)->node)
+		return 0;
 	netns_inode_pid(0, &own);
 	if (choice->all) {
 		netns_name(seen, name);
@@ -160,6 +230,7 @@ static int follow_known(__u32 id, const struct node *node, void *ctx)
 		node_gone(d->t, id);
 		return 0;
 	}
+	known_add(d, node->inode, id);
 	follow_node(d, id, fd);
 	close(fd);
 	return 0;
@@ -177,7 +248,6 @@ static int resync_one(__u32 id, const struct node *node, void *ctx)
 static int watched(const struct watch_event *event, void *ctx)
 {
 	struct discover *d = ctx;
-	struct walk walk = { .t = d->t, .choice = d->choice, .follow = d };
 
 	switch (event->type) {
 	case WATCH_LINK_NEW:
@@ -188,16 +258,30 @@ static int watched(const struct watch_event *event, void *ctx)
 		break;
 	case WATCH_NETNS_GONE:
 		node_gone(d->t, event->key);
+		known_gone(d, event->key);
 		break;
 	case WATCH_MOUNTS:
-		netns_each(namespace_seen, &walk);
+		d->walk = true;
+		discover_tick(d);
 		break;
 	case WATCH_RESYNC:
-		netns_each(namespace_seen, &walk);
+		d->walk = true;
 		node_each(d->t, resync_one, d);
 		break;
 	}
 	return 0;
+}
+
+void discover_tick(struct discover *d)
+{
+	struct walk walk = { .t = d->t, .choice = d->choice, .follow = d };
+	__u64 now = physical_monotonic_ns();
+
+	if (!d->walk || now - d->walked_ns < WALK_NS)
+		return;
+	d->walk = false;
+	netns_each(namespace_seen, &walk);
+	d->walked_ns = physical_monotonic_ns();
 }
 
 struct discover *discover_open(struct tidemark *t, const struct discover_choice *choice)
@@ -227,6 +311,7 @@ void discover_close(struct discover *d)
 	if (d->watch)
 		watch_close(d->watch);
 	ring_buffer__free(d->newcomers);
+	free(d->known);
 	free(d);
 }
 

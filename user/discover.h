@@ -35,6 +35,9 @@ void discover_fds(const struct discover *d, int fds[DISCOVER_FDS]);
 int discover_events(int which); /* EPOLLIN, EPOLLPRI... */
 void discover_read(struct discover *d, int which);
 
+/* Every few milliseconds: walks that were put off, so that a thousand changes cost a few. */
+void discover_tick(struct discover *d);
+
 /* Once a second: names that runtimes write down only after the namespace is there. */
 void discover_names(struct discover *d);
 

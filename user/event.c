@@ -11,6 +11,7 @@
 
 #include "../bpf/stage.h"
 #include "event.h"
+#include "log.h"
 
 const char *const event_texts[EVENTS_NR] = {
 #define X(name, text) [EVENT_##name] = text,
@@ -57,6 +58,7 @@ struct named {
 struct event_log {
 	const struct tidemark *t;
 	struct out *out;
+	const char *file; /* its name */
 	struct named *named; /* by id modulo size: a cache of `nodes` */
 	char host[HOST_NAME_MAX + 1];
 	bool json;
@@ -64,16 +66,26 @@ struct event_log {
 
 #define NAMED 4096
 
-struct event_log *event_log_open(const struct tidemark *t, bool json)
+static const struct named *name_of(struct event_log *log, __u32 id);
+
+static int name_keep(__u32 id, const struct node *node, void *ctx)
+{
+	(void)node;
+	name_of(ctx, id);
+	return 0;
+}
+
+struct event_log *event_log_open(const struct tidemark *t, FILE *file, const char *name, bool json)
 {
 	struct event_log *log = calloc(1, sizeof(*log));
 
 	if (!log)
 		return NULL;
 	log->t = t;
+	log->file = name;
 	log->json = json;
 	log->named = calloc(NAMED, sizeof(*log->named));
-	log->out = out_open(stdout, columns, OUT_STREAM | (json ? OUT_JSON : 0));
+	log->out = out_open(file, columns, OUT_STREAM | (json ? OUT_JSON : 0));
 	if (!log->named || !log->out) {
 		event_log_close(log, 0);
 		return NULL;
@@ -81,13 +93,18 @@ struct event_log *event_log_open(const struct tidemark *t, bool json)
 	if (gethostname(log->host, sizeof(log->host) - 1))
 		strcpy(log->host, "localhost");
 	out_flush_lines(log->out, true);
+	node_each(t, name_keep, log); /* so that even their end has a name */
 	return log;
 }
 
 int event_log_close(struct event_log *log, int status)
 {
-	if (log->out)
-		status = out_finish(log->out, status);
+	int err = log->out ? out_close(log->out) : 0;
+
+	if (err && err != -EPIPE)
+		log_error("%s: %s", log->file, strerror(-err));
+	if (err)
+		status = 1;
 	free(log->named);
 	free(log);
 	return status;

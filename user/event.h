@@ -9,8 +9,11 @@
 
 struct event_log;
 
-/* NULL without memory. `json`: one object per line. */
-struct event_log *event_log_open(const struct tidemark *t, bool json);
+/*
+ * NULL without memory. `json`: one object per line. The file stays the caller's; `name` is
+ * what to call it when writing fails.
+ */
+struct event_log *event_log_open(const struct tidemark *t, FILE *file, const char *name, bool json);
 
 /* One event as a row. A node that is gone is still called what it was. */
 int event_log_write(struct event_log *log, const struct joined *joined);
@@ -21,6 +24,7 @@ int event_log_gap(struct event_log *log, __u32 node, __u64 stamp, __u64 wall_ns,
 /* Names are read again: a node was named or renamed. */
 void event_log_rename(struct event_log *log);
 
+/* The exit status: what was given, or 1 when not everything was written, which has been said. */
 int event_log_close(struct event_log *log, int status);
 
 extern const char *const event_texts[EVENTS_NR];

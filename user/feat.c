@@ -48,11 +48,12 @@ static bool btf(void)
 	return !access("/sys/kernel/btf/vmlinux", R_OK);
 }
 
-/* A program that does nothing: may we load any, and of this type? */
+/* A program that does nothing but give a verdict its type allows: may we load one? */
 static int program(enum bpf_prog_type type)
 {
+	int verdict = type == BPF_PROG_TYPE_CGROUP_SOCK ? 1 : -1;
 	const struct bpf_insn nothing[] = {
-		{ .code = BPF_ALU64 | BPF_MOV | BPF_K, .dst_reg = BPF_REG_0, .imm = -1 },
+		{ .code = BPF_ALU64 | BPF_MOV | BPF_K, .dst_reg = BPF_REG_0, .imm = verdict },
 		{ .code = BPF_JMP | BPF_EXIT },
 	};
 

@@ -15,8 +15,8 @@ static void help_list(void)
 	     "usage: tidemark COMMAND [OPTION...]\n");
 	for (const struct command *c = commands; c->name; c++)
 		printf("  %-8s %s\n", c->name, c->what);
-	puts("\n`tidemark COMMAND --help` has the options and an example. Exit status: 0 ok, 1 failed,\n"
-	     "2 usage or bad input, 77 this kernel cannot.");
+	puts("\n`tidemark COMMAND --help` has the options and an example.\n"
+	     "Exit status: 0 ok, 1 failed, 2 usage or bad input, 77 this kernel cannot.");
 }
 
 /* troff: a line must not begin with a dot or quote, and a backslash is written \e. */
@@ -130,6 +130,8 @@ static void help_complete(void)
 		printf("\t\t%s) words=\"", c->name);
 		if (c->run == cmd_show)
 			fputs("nodes stages counters maps attachments", stdout);
+		for (const struct command *of = commands; c->run == cmd_help && of->name; of++)
+			printf("%s ", of->name);
 		complete_options(c->argp);
 		puts(" --help\" ;;");
 	}

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /* Dispatches: a command is one row of a table. */
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include <bpf/libbpf.h>
@@ -11,7 +12,7 @@
 
 const struct command commands[] = {
 	{ "up", cmd_up, &up_argp, "", "attach the datapath to nodes" },
-	{ "down", cmd_down, &down_argp, "", "remove it, and nothing else" },
+	{ "down", cmd_down, &down_argp, "", "remove the datapath, and nothing else" },
 	{ "show", cmd_show, &show_argp, "[SECTION...]", "nodes, stages, counters, maps, attachments" },
 	{ "doctor", cmd_doctor, &doctor_argp, "", "what this kernel can do, and what is used instead" },
 	{ "flows", cmd_flows, &flows_argp, "", "the connection table" },
@@ -28,6 +29,7 @@ int main(int argc, char **argv)
 
 	libbpf_set_print(log_libbpf);
 	argp_err_exit_status = 2;
+	setenv("ARGP_HELP_FMT", "no-dup-args-note", 0); /* each option's line says it already */
 	if (!strcmp(name, "--version") || !strcmp(name, "-V")) {
 		puts("tidemark " VERSION);
 		return 0;

@@ -35,6 +35,7 @@ static struct {
 	__u64 everyone; /* from a damaged file: applies to all names */
 	__u32 next_node;
 	bool said;
+	bool moved; /* since the last save */
 } state;
 
 static struct bound *bound_find(const char *name)
@@ -173,16 +174,20 @@ __u64 state_floor(const struct tidemark *t, const char *name)
 void state_note(struct tidemark *t, const char *name, __u64 stamp)
 {
 	bound_raise(t->settings->clock_per_host ? STATE_HOST : name, stamp);
+	state.moved = true;
 }
 
 static int state_collect(__u32 id, const struct node *node, void *ctx)
 {
 	struct tidemark *t = ctx;
-	struct bound *b;
+	const char *name = t->settings->clock_per_host ? STATE_HOST : node->name;
+	__u64 now = t->clocks[node->clock].now;
+	struct bound *b = bound_find(name);
 
 	(void)id;
-	b = bound_raise(t->settings->clock_per_host ? STATE_HOST : node->name,
-			t->clocks[node->clock].now);
+	if (!b || b->stamp != now)
+		state.moved = true;
+	b = bound_raise(name, now);
 	if (b)
 		b->ticking = true;
 	return 0;
@@ -218,6 +223,9 @@ int state_save(struct tidemark *t, __u64 ahead_ns)
 	for (size_t i = 0; i < state.n; i++)
 		state.bounds[i].ticking = false;
 	node_each(t, state_collect, t);
+	if (!state.moved && ahead_ns) /* no stamp was given: the last reservation holds */
+		return 0;
+	state.moved = false;
 	state.next_node = t->settings->next_node;
 	err = state_path(t, path, "");
 	if (!err)

@@ -3,6 +3,7 @@
 #define _GNU_SOURCE 1
 #include <argp.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -40,8 +41,10 @@ struct trace {
 	struct ring_buffer *rings;
 	struct join *join;
 	struct event_log *log;
+	struct event_log *kept; /* --log, or NULL */
+	const char *file_name;
+	FILE *file;
 	struct discover *discover;
-	__u64 *lost; /* by clock, as already told */
 	__u64 now_ns, last_second_ns, end_ns;
 	int err;
 	bool stop;
@@ -61,10 +64,16 @@ static int trace_print(const struct joined *joined, void *ctx)
 {
 	struct trace *trace = ctx;
 	bool wanted = !trace->only_n;
+	int err;
 
 	for (size_t i = 0; i < trace->only_n && !wanted; i++)
 		wanted = trace->only[i] == joined->event.node;
-	return wanted ? event_log_write(trace->log, joined) : 0;
+	if (!wanted)
+		return 0;
+	err = event_log_write(trace->log, joined);
+	if (!err && trace->kept)
+		err = event_log_write(trace->kept, joined);
+	return err;
 }
 
 static int trace_record(void *ctx, void *data, size_t size)
@@ -118,26 +127,34 @@ static void bursts_end(struct trace *trace, __u64 older_ns)
 	}
 }
 
+static int gap_print(struct trace *trace, const struct clock *c, __u64 count)
+{
+	__u64 stamp = *(volatile __u64 *)&c->now, wall_ns = physical_now_ns() + c->skew_ns;
+	int err = event_log_gap(trace->log, c->node, stamp, wall_ns, count);
+
+	if (!err && trace->kept)
+		err = event_log_gap(trace->kept, c->node, stamp, wall_ns, count);
+	return err;
+}
+
 /* What no ring had room for. */
 static void gaps_print(struct trace *trace)
 {
 	for (__u32 i = 0; i < trace->t.clocks_n && !trace->err; i++) {
-		const struct clock *c = &trace->t.clocks[i];
-		__u64 lost = *(volatile __u64 *)&c->lost;
+		struct clock *c = &trace->t.clocks[i];
+		__u32 lost = *(volatile __u64 *)&c->lost - c->told;
 
-		if (lost < trace->lost[i])
-			trace->lost[i] = 0; /* another node has the slot */
-		if (lost == trace->lost[i])
+		if (!lost)
 			continue;
-		trace->err = event_log_gap(trace->log, c->node, *(volatile __u64 *)&c->now,
-					   physical_now_ns() + c->skew_ns, lost - trace->lost[i]);
-		trace->lost[i] = lost;
+		trace->err = gap_print(trace, c, lost);
+		c->told += lost;
 	}
 }
 
 static void drain(struct trace *trace)
 {
 	trace->now_ns = monotonic_ns(CLOCK_MONOTONIC);
+	discover_tick(trace->discover);
 	bursts_end(trace, BURST_MOST_NS);
 	ring_buffer__consume(trace->rings);
 	if (!trace->err)
@@ -149,6 +166,8 @@ static void drain(struct trace *trace)
 		state_save(&trace->t, STATE_AHEAD_NS);
 		discover_names(trace->discover);
 		event_log_rename(trace->log);
+		if (trace->kept)
+			event_log_rename(trace->kept);
 	}
 	if (trace->end_ns && trace->now_ns >= trace->end_ns)
 		trace->stop = true;
@@ -254,14 +273,13 @@ static int trace_run(struct trace *trace)
 	int err = trace_rings(trace);
 
 	trace->join = join_new(trace_print, trace);
-	trace->log = event_log_open(&trace->t, trace->json);
-	trace->lost = calloc(trace->t.clocks_n, sizeof(*trace->lost));
-	if (err || !trace->join || !trace->log || !trace->lost) {
+	trace->log = event_log_open(&trace->t, stdout, "stdout", trace->json);
+	if (trace->file)
+		trace->kept = event_log_open(&trace->t, trace->file, trace->file_name, true);
+	if (err || !trace->join || !trace->log || (trace->file && !trace->kept)) {
 		log_error("cannot read events: %s", strerror(err ? -err : ENOMEM));
 		return 1;
 	}
-	for (__u32 i = 0; i < trace->t.clocks_n; i++)
-		trace->lost[i] = trace->t.clocks[i].lost;
 	trace->now_ns = trace->last_second_ns = monotonic_ns(CLOCK_MONOTONIC);
 	if (trace->duration_ns)
 		trace->end_ns = trace->now_ns + trace->duration_ns;
@@ -384,16 +402,36 @@ static int trace_close(struct trace *trace, int status)
 	join_free(trace->join);
 	if (trace->log)
 		status = event_log_close(trace->log, status);
-	free(trace->lost);
+	if (trace->kept)
+		status = event_log_close(trace->kept, status);
+	if (trace->file)
+		fclose(trace->file);
 	free(trace->only);
 	tidemark_close(t);
 	return status;
 }
 
-enum { OPT_DURATION = 0x200, OPT_SCHEMA };
+/*
+ * Opened before anything is attached: a name that cannot be written changes nothing. Lines
+ * are added to what is there, because stamps do not repeat: two runs in one file are a log.
+ */
+static int trace_log_open(struct trace *trace)
+{
+	int fd = open(trace->file_name, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
+
+	trace->file = fd < 0 ? NULL : fdopen(fd, "a");
+	if (trace->file)
+		return 0;
+	log_error("--log %s: %s", trace->file_name, strerror(errno));
+	return 1;
+}
+
+enum { OPT_DURATION = 0x200, OPT_LOG, OPT_SCHEMA };
 
 static const struct argp_option options[] = {
 	{ "json", 'j', NULL, 0, "One JSON object per line", 0 },
+	{ "log", OPT_LOG, "FILE", 0,
+	  "Also add the events to FILE, one JSON object per line, whatever is printed", 0 },
 	{ "duration", OPT_DURATION, "SPAN", 0, "Stop after 90s, 15m, 2h...", 0 },
 	{ "schema", OPT_SCHEMA, NULL, 0, "Print the JSON Schema of the lines, and exit", 0 },
 	{},
@@ -415,7 +453,7 @@ static const char doc[] =
 	"Examples:\n"
 	"\n"
 	"  tidemark trace -n netns:web -n db=container:postgres\n"
-	"  tidemark trace --json --duration 10s >web.json && tidemark check web.json\n";
+	"  tidemark trace --duration 10s --log web.json && tidemark check web.json\n";
 
 static error_t parse(int key, char *arg, struct argp_state *state)
 {
@@ -433,6 +471,9 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 			log_error("--duration %s: not a span of time; write 90s, 15m, 2h", arg);
 			exit(2);
 		}
+		return 0;
+	case OPT_LOG:
+		trace->file_name = arg;
 		return 0;
 	case OPT_SCHEMA:
 		trace->schema = true;
@@ -456,6 +497,8 @@ int cmd_trace(int argc, char **argv)
 		fwrite(event_schema_start, event_schema_end - event_schema_start, 1, stdout);
 		return fflush(stdout) ? 1 : 0;
 	}
+	if (trace.file_name && trace_log_open(&trace))
+		return 1;
 	tidemark_init(&trace.t, trace.o.pin_dir, trace.o.state_dir);
 	trace.choice = datapath_choice(&trace.o);
 	status = trace_open(&trace);
