@@ -404,6 +404,10 @@ static int trace_close(struct trace *trace, int status)
 {
 	struct tidemark *t = &trace->t;
 
+	/* Before taking down, which waits until the kernel has let go of what we map here. */
+	discover_close(trace->discover);
+	ring_buffer__free(trace->rings);
+	join_free(trace->join);
 	if (trace->open && !trace->gone) {
 		every_packet_set(trace, trace->every_before);
 		t->settings->reading = 0;
@@ -412,9 +416,6 @@ static int trace_close(struct trace *trace, int status)
 		else if (tidemark_lock(t) || datapath_down(t))
 			status = 1;
 	}
-	discover_close(trace->discover);
-	ring_buffer__free(trace->rings);
-	join_free(trace->join);
 	if (trace->log)
 		status = event_log_close(trace->log, status);
 	if (trace->kept)
