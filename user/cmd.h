@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* The commands: user/main.c dispatches them by one table, argv[0] is the command's name. */
+/* The commands, as rows of one table: cmd.c has it, main.c dispatches by it. */
 #ifndef TIDEMARK_CMD_H
 #define TIDEMARK_CMD_H
 
