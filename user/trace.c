@@ -34,7 +34,7 @@ struct trace {
 	struct tidemark t;
 	struct datapath_options o;
 	struct discover_choice choice;
-	bool json, schema, ours, every_before;
+	bool json, schema, ours;
 	__u32 *only; /* ids of nodes to print, none: all */
 	size_t only_n;
 	__u64 duration_ns;
@@ -378,9 +378,8 @@ static int trace_open(struct trace *trace)
 		return 1;
 	}
 	trace->ours = t->settings->temporary;
-	trace->every_before = t->settings->every_packet;
-	if (trace->o.every_packet)
-		every_packet_set(trace, true);
+	/* Set, not left: whoever traced before may have been killed before it took it back. */
+	every_packet_set(trace, trace->o.every_packet || t->settings->every_packet_up);
 	tidemark_unlock(t);
 	return 0;
 }
@@ -394,7 +393,7 @@ static int trace_close(struct trace *trace, int status)
 	ring_buffer__free(trace->rings);
 	join_free(trace->join);
 	if (trace->t.reads) {
-		every_packet_set(trace, trace->every_before);
+		every_packet_set(trace, t->settings->every_packet_up);
 		t->settings->reading = 0;
 		if (!trace->ours)
 			state_save(t, STATE_AHEAD_NS);
