@@ -175,7 +175,8 @@ int cmd_down(int argc, char **argv)
 		return tidemark_destroy(&t) ? 1 : 0;
 	if (err && (t.map[MAP_nodes] < 0 || !t.clocks || !t.settings)) {
 		log_error("%s: what is attached cannot be told any more; remove the filters with "
-			  "tc, then the directory", t.pin_dir);
+			  "tc, then the directory",
+			  t.pin_dir);
 		return 1;
 	}
 	state_load(&t);
