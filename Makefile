@@ -178,7 +178,7 @@ clean: ## what make made
 		$S/*.skel.h $(BIN) \
 		$(if $(O),,$B .asan .fuzz .arm64)
 
-vmlinux: ## remake vmlinux/ from a kernel's BTF (for a developer; never used by make)
-	$(Q)tools/vmlinux
+vmlinux: ## every type of this kernel in .build/vmlinux.h, to look fields up (never compiled in)
+	$(Q)mkdir -p $B && BPFTOOL=$(BPFTOOL) vmlinux/dump >$B/vmlinux.h
 
 -include $(wildcard $B/*/*.d)
