@@ -174,7 +174,8 @@ uninstall: ## what install put there
 	rm -f $(DESTDIR)$(PREFIX)/bin/tidemark $(SERVICE) $(MAN) $(COMPLETE)
 
 clean: ## what make made
-	rm -rf $(addprefix $B/,bpf user tests version.h tidemark.o trace.o bench.o) $S/*.skel.h $(BIN) \
+	rm -rf $(addprefix $B/,bpf user tests version.h tidemark.o trace.o bench.o) \
+		$S/*.skel.h $(BIN) \
 		$(if $(O),,$B .asan .fuzz .arm64)
 
 vmlinux: ## remake vmlinux/ from a kernel's BTF (for a developer; never used by make)

@@ -62,25 +62,25 @@ static inline __u64 clock_next(__u64 old, __u64 carried, __u64 physical_ns)
 }
 
 /*
- * Take the next `width` stamps of a clock, all larger than every stamp it handed out
- * before and than `carried`, and give the first of them. Wait-free and safe against any
- * number of other CPUs, and against being interrupted by itself: a compare-and-swap that
- * keeps losing ends in an addition, which cannot lose. `*now` only ever grows, so adding
- * the distance that would have been enough for an older value is enough for a newer one.
+ * Take the next stamp of a clock, larger than every stamp it handed out before and than
+ * `carried`. Wait-free and safe against any number of other CPUs, and against being
+ * interrupted by itself: a compare-and-swap that keeps losing ends in an addition, which
+ * cannot lose. `*now` only ever grows, so adding the distance that would have been enough
+ * for an older value is enough for a newer one.
  */
-static inline __u64 clock_take(__u64 *now, __u64 carried, __u64 physical_ns, __u32 width)
+static inline __u64 clock_take(__u64 *now, __u64 carried, __u64 physical_ns)
 {
-	__u64 old = *(volatile __u64 *)now, next = 0, got, distance;
+	__u64 old = *(volatile __u64 *)now, next, got, distance;
 
 	for (int i = 0; i < 4; i++) {
 		next = clock_next(old, carried, physical_ns);
-		got = __sync_val_compare_and_swap(now, old, next + width - 1);
+		got = __sync_val_compare_and_swap(now, old, next);
 		if (got == old)
 			return next;
 		old = got;
 	}
 	distance = clock_next(old, carried, physical_ns) - old;
-	return __sync_fetch_and_add(now, distance + width - 1) + distance;
+	return __sync_fetch_and_add(now, distance) + distance;
 }
 
 /*

@@ -4,6 +4,8 @@
 #include <errno.h>
 #include <string.h>
 
+#include <bpf/bpf.h>
+
 #include "cmd.h"
 #include "datapath.h"
 #include "log.h"
@@ -146,6 +148,14 @@ const struct argp down_argp = {
 	.children = down_children,
 };
 
+static bool is_attached(const struct tidemark *t)
+{
+	struct attachment_key key;
+
+	return t->map[MAP_attachments] >= 0 &&
+	       !bpf_map_get_next_key(t->map[MAP_attachments], NULL, &key);
+}
+
 int cmd_down(int argc, char **argv)
 {
 	struct datapath_options o = {};
@@ -161,8 +171,14 @@ int cmd_down(int argc, char **argv)
 		log_info("%s: no datapath is up there", t.pin_dir);
 		return tidemark_destroy(&t) ? 1 : 0; /* what a start may have left beside it */
 	}
-	if (err) /* not whole: what was attached is known to its map, if that is left */
-		return t.map[MAP_attachments] < 0 && !tidemark_destroy(&t) ? 0 : 1;
+	if (err && !is_attached(&t)) /* an interrupted `down` had got that far */
+		return tidemark_destroy(&t) ? 1 : 0;
+	if (err && (t.map[MAP_nodes] < 0 || !t.clocks || !t.settings)) {
+		log_error("%s: what is attached cannot be told any more; remove the filters with "
+			  "tc, then the directory",
+			  t.pin_dir);
+		return 1;
+	}
 	state_load(&t);
 	status = datapath_down(&t);
 	if (!status)
