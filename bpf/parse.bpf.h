@@ -11,13 +11,15 @@ struct fragment_key {
 	__u8 dst[16];
 	__u32 id;
 	__u32 node;
-	__u8 proto;
+	__u8 proto; /* as in the header that says it is a fragment */
 	__u8 _pad[3];
 };
 
 struct fragment_ports {
 	__u16 src_port;
 	__u16 dst_port;
+	__u8 proto; /* in IPv6 extensions may come before it, in the first fragment only */
+	__u8 _pad[3];
 };
 
 struct {
@@ -50,6 +52,7 @@ struct l3 {
 	__u32 at;   /* offset of what comes next */
 	__u32 left; /* bytes of the datagram from there on */
 	__u8 proto;
+	__u8 fragment_proto;
 	__u8 first; /* first fragment, of several */
 	__u8 later; /* later fragment */
 };
@@ -123,6 +126,7 @@ static __always_inline int parse_v4(struct cursor *c, struct l3 *l3, __u32 room,
 	l3->first = (fragment & IP_MF) && !l3->later;
 	l3->fragment_id = bpf_ntohs(ip->id);
 	l3->proto = ip->protocol;
+	l3->fragment_proto = ip->protocol;
 	l3->left = total - header;
 	l3->at += header;
 	return 0;
@@ -173,6 +177,7 @@ __checked int parse_extensions(struct __sk_buff *skb, struct l3 *l3, __u32 dir)
 			l3->later = (h.frag_off & bpf_htons(IP6_OFFSET)) != 0;
 			l3->first = (h.frag_off & bpf_htons(IP6_MF)) && !l3->later;
 			l3->fragment_id = bpf_ntohl(h.identification);
+			l3->fragment_proto = h.nexthdr;
 		}
 		if (length > l3->left)
 			goto truncated;
@@ -286,13 +291,16 @@ truncated:
 }
 
 /* Remember the first fragment's ports, or recall them for a later one. */
-static __always_inline int parse_fragment(const struct l3 *l3, struct pkt *p,
-					  struct counters *count, __u16 *src_port, __u16 *dst_port)
+static __always_inline int parse_fragment(struct l3 *l3, struct pkt *p, struct counters *count,
+					  __u16 *src_port, __u16 *dst_port)
 {
-	struct fragment_ports ports = { *src_port, *dst_port }, *known;
+	struct fragment_ports ports = { .src_port = *src_port,
+					.dst_port = *dst_port,
+					.proto = l3->proto };
+	struct fragment_ports *known;
 	struct fragment_key key = { .id = l3->fragment_id,
 				    .node = p->key.node,
-				    .proto = l3->proto };
+				    .proto = l3->fragment_proto };
 
 	addr_copy(key.src, l3->src);
 	addr_copy(key.dst, l3->dst);
@@ -310,6 +318,7 @@ static __always_inline int parse_fragment(const struct l3 *l3, struct pkt *p,
 	count->reason.fragment++;
 	*src_port = known->src_port;
 	*dst_port = known->dst_port;
+	l3->proto = known->proto;
 	return 0;
 }
 
