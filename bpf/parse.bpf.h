@@ -32,7 +32,7 @@ struct {
 #define PARSE_VLANS 2
 #define PARSE_EXTENSIONS 8
 #define PARSE_FAR 0x3fff /* no transport header lies deeper */
-#define PARSE_PULL 512	 /* bytes to make linear when headers lie in pages */
+#define PARSE_PULL 512	 /* bytes to make linear, from the deepest header known, when in pages */
 
 /*
  * The cursor every step below advances. A step returns 0, or PARSE_SHORT when the bytes
@@ -356,6 +356,7 @@ static __always_inline int parse_packet(struct __sk_buff *skb, struct pkt *p,
 		count->reason.too_many_headers++;
 		return DONE;
 	}
+	p->l4 = l3.at;
 	c.at = (void *)(long)skb->data + l3.at;
 	c.end = (void *)(long)skb->data_end;
 	if (!l3.later) {
@@ -368,7 +369,6 @@ static __always_inline int parse_packet(struct __sk_buff *skb, struct pkt *p,
 		if (err)
 			return err;
 	}
-	p->l4 = l3.at;
 	p->key.proto = l3.proto;
 	p->segments = skb->gso_segs > 1 ? skb->gso_segs : 1;
 	p->wire = skb->len;
@@ -415,11 +415,13 @@ __checked int parse(struct __sk_buff *skb, struct pkt *p)
 	if (!count)
 		return DONE;
 #pragma clang loop unroll(disable)
-	for (int i = 0; i < 2; i++) {
+	for (int i = 0; i < 3; i++) { /* network header, transport header, both in reach */
 		err = parse_packet(skb, p, count);
 		if (err != PARSE_SHORT)
 			return err;
-		want = skb->len < PARSE_PULL ? skb->len : PARSE_PULL;
+		want = p->l4 + PARSE_PULL;
+		if (want > skb->len)
+			want = skb->len;
 		if (bpf_skb_pull_data(skb, want))
 			break;
 	}
