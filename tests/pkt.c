@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /* Packets built layer by layer. */
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -27,7 +28,7 @@ static __u8 *append(struct frame *f, unsigned bytes)
 		abort();
 	}
 	f->n += bytes;
-	return at;
+	return memset(at, 0, bytes);
 }
 
 static void name_type(struct frame *f, __u16 type)
@@ -46,7 +47,7 @@ static void name_next(struct frame *f, __u8 proto)
 
 void frame_begin(struct frame *f, unsigned src, unsigned dst)
 {
-	memset(f, 0, sizeof(*f));
+	memset(f, 0, offsetof(struct frame, bytes));
 	f->src = src;
 	f->dst = dst;
 }

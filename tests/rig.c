@@ -78,6 +78,8 @@ static void rig_sizes_set(struct tidemark_bpf *skel, const struct rig_sizes *s)
 	bpf_map__set_max_entries(skel->maps.sends, s->sends ? s->sends : 4096);
 	bpf_map__set_max_entries(skel->maps.fragments, s->fragments ? s->fragments : 1024);
 	bpf_map__set_max_entries(skel->maps.clocks, RIG_CLOCKS);
+	bpf_map__set_max_entries(skel->maps.nodes, 16);
+	bpf_map__set_max_entries(skel->maps.attachments, 16);
 	bpf_map__set_max_entries(skel->maps.namespaces, 16);
 	bpf_map__set_max_entries(skel->maps.newcomers, getpagesize());
 	bpf_map__set_max_entries(skel->maps.events, libbpf_num_possible_cpus());
@@ -159,7 +161,7 @@ void rig_reset(struct rig *r)
 int rig_run_bytes(struct rig *r, const struct frame *f, unsigned n, __u32 how)
 {
 	struct __sk_buff ctx = { .gso_segs = f->gso_segs, .gso_size = f->gso_size };
-	static __u8 out[2 * FRAME_MAX];
+	static __u8 out[FRAME_MAX];
 	LIBBPF_OPTS(bpf_test_run_opts, opts, .data_in = f->bytes, .data_size_in = n,
 		    .data_out = out, .data_size_out = sizeof(out), .ctx_in = &ctx,
 		    .ctx_size_in = sizeof(ctx), .repeat = 1);
