@@ -179,10 +179,13 @@ static __always_inline void flow_syn(struct flow *f, struct pkt *p)
 		p->notes = p->dir == DIR_OUT ? NOTE_RETRANSMIT : 0;
 		return;
 	}
-	/* A SYN inside a connection that lives: the other end refuses it, and so do we. */
-	if (f->state == FLOW_ESTABLISHED || f->state == FLOW_CLOSING)
+	/*
+	 * A SYN inside a connection that lives: the other end refuses it, and so do we. From
+	 * a side that had said nothing it is no such thing: what is there is a stray.
+	 */
+	if ((f->state == FLOW_ESTABLISHED || f->state == FLOW_CLOSING) && d->packets)
 		return;
-	if (f->state != FLOW_OPEN || d->packets)
+	if (f->state != FLOW_OPEN || d->packets || flow_dir(f, !p->from_local)->packets)
 		flow_restart(f, p);
 	f->state = FLOW_SYN;
 	f->isn = p->seq;
