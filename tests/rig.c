@@ -383,3 +383,66 @@ const char *rig_wrong(struct rig *r)
 		return "a record's stamp is not above what must be before it";
 	return NULL;
 }
+
+static void conn_begin(struct frame *f, const struct conn *c, enum dir dir)
+{
+	if (dir == DIR_OUT)
+		frame_ip(f, c->v6, c->local, c->remote);
+	else
+		frame_ip(f, c->v6, c->remote, c->local);
+}
+
+static int conn_run(struct rig *r, struct frame *f, const struct conn *c, enum dir dir,
+		    unsigned payload)
+{
+	frame_payload(f, payload);
+	frame_end(f);
+	if (c->segments > 1) {
+		f->gso_segs = c->segments;
+		f->gso_size = payload / c->segments + 1;
+	}
+	return rig_run(r, f, (dir == DIR_OUT ? OUT : IN) | c->clock | c->how);
+}
+
+int conn_tcp(struct rig *r, const struct conn *c, enum dir dir, __u8 flags, __u32 seq,
+	     unsigned payload)
+{
+	static struct frame f;
+	bool out = dir == DIR_OUT;
+
+	conn_begin(&f, c, dir);
+	frame_tcp(&f, out ? c->local_port : c->remote_port, out ? c->remote_port : c->local_port,
+		  seq, flags, 12);
+	return conn_run(r, &f, c, dir, payload);
+}
+
+int conn_udp(struct rig *r, const struct conn *c, enum dir dir, unsigned payload)
+{
+	static struct frame f;
+	bool out = dir == DIR_OUT;
+
+	conn_begin(&f, c, dir);
+	frame_udp(&f, out ? c->local_port : c->remote_port, out ? c->remote_port : c->local_port);
+	return conn_run(r, &f, c, dir, payload);
+}
+
+static void conn_address(__u8 to[16], unsigned host, bool v6)
+{
+	static const __u8 v4_prefix[12] = { [10] = 0xff, 0xff };
+	static const __u8 v6_prefix[12] = { 0xfd, 0, 0, 0, 0x86, 0xdd };
+
+	memcpy(to, v6 ? v6_prefix : v4_prefix, 12);
+	put32(to + 12, v6 ? host : 8 << 24 | host);
+}
+
+enum rig_where conn_flow(const struct rig *r, const struct conn *c, __u8 proto, struct flow *f)
+{
+	struct flow_key key = { .local_port = c->local_port,
+				.remote_port = c->remote_port,
+				.node = c->clock + 1,
+				.proto = proto };
+
+	conn_address(key.local, c->local, c->v6);
+	conn_address(key.remote, c->remote, c->v6);
+	return rig_flow(r, &key, f);
+}

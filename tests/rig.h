@@ -85,4 +85,20 @@ const char *rig_events(struct rig *r);
  */
 const char *rig_wrong(struct rig *r);
 
+/* A connection as one node sees it, and a packet of it as that node sends or receives it. */
+struct conn {
+	unsigned local, remote; /* hosts */
+	__u16 local_port, remote_port;
+	__u32 clock, how; /* more of ATTACH_* */
+	__u32 segments;
+	bool v6;
+};
+
+int conn_tcp(struct rig *r, const struct conn *c, enum dir dir, __u8 flags, __u32 seq,
+	     unsigned payload);
+int conn_udp(struct rig *r, const struct conn *c, enum dir dir, unsigned payload);
+
+/* What the node knows of it. */
+enum rig_where conn_flow(const struct rig *r, const struct conn *c, __u8 proto, struct flow *f);
+
 #endif
