@@ -46,6 +46,8 @@ struct sizes {
 	size_t ring_bytes; /* of events, per CPU */
 };
 
+struct rings;
+
 /*
  * An open datapath. Everything in it is owned by it and closed by tidemark_close(), which
  * takes nothing down: what is pinned goes on.
@@ -59,6 +61,7 @@ struct tidemark {
 	int map[MAPS_NR];
 	int event_end, event_node, flow_tick; /* programs */
 	unsigned cpus;			      /* with a ring of events each */
+	struct rings *rings;		      /* if we made the datapath */
 	struct clock *clocks;		      /* mapped */
 	unsigned clocks_n;
 	struct settings *settings; /* mapped */
