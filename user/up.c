@@ -49,12 +49,31 @@ static int selector_is_node(const struct netns_seen *seen, const char *name, voi
 	return 1;
 }
 
+/* An option given now that is not what the datapath was brought up with, or NULL. */
+static const char *option_differs(const struct tidemark *t, const struct datapath_options *o)
+{
+	if (o->clock_per_host && !t->settings->clock_per_host)
+		return "--clock host";
+	if (o->tcx && t->settings->attach_how != ATTACHED_TCX)
+		return "--attach tcx";
+	if (o->every_packet && !t->settings->every_packet_up)
+		return "--every-packet";
+	if (o->sizes.flows || o->sizes.nodes || o->sizes.ring_bytes)
+		return "other table sizes";
+	return NULL;
+}
+
 /* Up already: fine if it is what is asked for. */
 static int up_again(struct tidemark *t, const struct datapath_options *o)
 {
+	const char *differs = option_differs(t, o);
 	char words[512];
 	int ret;
 
+	if (differs) {
+		log_error("%s: already up, without %s; `tidemark down` first", t->pin_dir, differs);
+		return 1;
+	}
 	for (size_t i = 0; i < o->selectors_n; i++) {
 		ret = selector_each(&o->selectors[i], selector_is_node, t, words, sizeof(words));
 		if (ret < 0)
