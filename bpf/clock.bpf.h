@@ -63,6 +63,24 @@ static __always_inline void clock_begin(struct clock *c, int open, __u32 packets
 }
 
 /*
+ * Tick and merge for what leaves no record. The burst that is open stays so, until a
+ * record tells what it came to; but nothing may be added to it, here or where its packets
+ * are received: what is sent from now on has heard of more than its stamps say.
+ */
+static __always_inline __u64 clock_lose(struct clock *c, __u64 carried, __u64 wall_ns, __u32 width)
+{
+	__u64 beyond;
+
+	if (READ_ONCE(c->burst) != CLOCK_NO_BURST) { /* its stamps: see clock_begin() */
+		WRITE_ONCE(c->burst, CLOCK_NO_BURST);
+		beyond = READ_ONCE(c->now) + run_packets(READ_ONCE(c->run));
+		if (carried < beyond)
+			carried = beyond;
+	}
+	return clock_take(&c->now, carried, wall_ns, width);
+}
+
+/*
  * Is this packet of the sender's burst we have noted already? While the sender's clock
  * still has that burst for its latest, it must be: bursts of a clock follow each other
  * and never come back. Otherwise the sender's stamps are asked.
@@ -285,7 +303,7 @@ __checked int event_note(struct __sk_buff *skb, struct pkt *p, __u32 type, __u32
 		if (!e) {
 			event_lose(c);
 			count->reason.event_lost++;
-			b.stamp = clock_take(&c->now, carried, wall_ns, width);
+			b.stamp = clock_lose(c, carried, wall_ns, width);
 			goto sent;
 		}
 		clock_begin(c, open, width, p->fresh, carried, wall_ns, &b);
@@ -352,7 +370,7 @@ __checked int event_handshake(struct pkt *p)
 	}
 	e = event_reserve();
 	if (!e) {
-		clock_take(&c->now, found.stamp, wall_ns, 1);
+		clock_lose(c, found.stamp, wall_ns, 1);
 		return 0;
 	}
 	clock_begin(c, 0, 1, 0, found.stamp, wall_ns, &b);
