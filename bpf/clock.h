@@ -148,7 +148,7 @@ static inline __u32 run_bytes(__u64 run)
 
 static inline int run_has_room(__u64 run, __u32 packets, __u32 bytes)
 {
-	return run_packets(run) + packets <= RUN_PACKETS_MAX &&
+	return (__u64)run_packets(run) + packets <= RUN_PACKETS_MAX &&
 	       (run & RUN_BYTES_MAX) + bytes <= RUN_BYTES_MAX;
 }
 
