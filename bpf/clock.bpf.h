@@ -72,19 +72,21 @@ static __always_inline void clock_opened(struct clock *c, struct flow_dir *d, co
 	d->burst = b->stamp;
 	d->generation = b->generation;
 	c->opened_ns = boot_ns;
-	if (READ_ONCE(c->burst) < b->stamp) /* else a later one has begun already */
+	/* Unless a later one has begun already. NO_BURST + 1 is 0. */
+	if (READ_ONCE(c->burst) + 1 <= b->stamp)
 		WRITE_ONCE(c->burst, b->stamp);
 }
 
 /*
  * An event that finds no room for its record. It ticks and merges all the same, for order
  * must hold for what comes after. The open burst cannot be ended, which only a record
- * could tell; but nobody may go on with it: what follows has this event in its past.
+ * could tell; but nothing may be added to it, here or where its packets are received:
+ * what is sent from now on has this event in its past.
  */
 static __always_inline __u64 clock_lose(struct clock *c, __u64 carried, __u64 wall_ns)
 {
 	event_lose(c);
-	WRITE_ONCE(c->burst, 0);
+	WRITE_ONCE(c->burst, CLOCK_NO_BURST);
 	return clock_take(&c->now, carried, wall_ns);
 }
 

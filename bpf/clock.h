@@ -26,6 +26,9 @@
 #define CLOCK_FLAG_AHEAD_NS (500ULL * 1000 * 1000)
 #define CLOCK_MAX_AHEAD_NS (24ULL * 3600 * 1000 * 1000 * 1000)
 
+/* clock.burst, when nothing may be added to the burst that is open. No stamp is all ones. */
+#define CLOCK_NO_BURST (~0ULL)
+
 /* clock.flags */
 #define CLOCK_EVERY_PACKET (1U << 0) /* an event per segment, no bursts */
 
@@ -39,7 +42,7 @@
  */
 struct clock {
 	__u64 now;	  /* largest stamp handed out or merged */
-	__u64 burst;	  /* stamp of the last burst opened */
+	__u64 burst;	  /* stamp of the last burst opened, or CLOCK_NO_BURST */
 	__u64 run;	  /* its generation, packets and bytes */
 	__u64 opened_ns;  /* BOOTTIME when it was opened */
 	__s64 skew_ns;	  /* added to physical time: an instrument (--skew) */
@@ -145,7 +148,7 @@ static inline __u32 run_bytes(__u64 run)
 
 static inline int run_has_room(__u64 run, __u32 packets, __u32 bytes)
 {
-	return run_packets(run) + packets <= RUN_PACKETS_MAX &&
+	return (__u64)run_packets(run) + packets <= RUN_PACKETS_MAX &&
 	       (run & RUN_BYTES_MAX) + bytes <= RUN_BYTES_MAX;
 }
 

@@ -101,6 +101,12 @@ int rig_open(struct rig *r, const struct rig_sizes *sizes)
 		return -errno;
 	sizes = sizes ? sizes : &none;
 	rig_sizes_set(r->skel, sizes);
+	if (sizes->clocks_pin) {
+		fd = bpf_obj_get(sizes->clocks_pin);
+		if (fd < 0 || bpf_map__reuse_fd(r->skel->maps.clocks, fd))
+			return -errno;
+		close(fd);
+	}
 	err = tidemark_bpf__load(r->skel);
 	if (!err)
 		err = rig_rings(r, sizes->ring_bytes ? sizes->ring_bytes : 1 << 20);
@@ -113,7 +119,8 @@ int rig_open(struct rig *r, const struct rig_sizes *sizes)
 	r->settings = rig_map(r->skel->maps.settings, sizeof(struct settings));
 	if (!r->clocks || !r->settings)
 		return -errno;
-	rig_reset(r);
+	if (!sizes->clocks_pin)
+		rig_reset(r);
 	return 0;
 }
 
@@ -332,7 +339,8 @@ const char *rig_events(struct rig *r)
 		if (e->type != EVENT_none)
 			say(&t, " %u>%u %uB %up", e->src_port, e->dst_port, e->bytes, e->packets);
 		for (unsigned k = 0; e->cause && k <= i; k++)
-			if (k == i || r->events[k].stamp == e->cause) {
+			if (k == i ||
+			    (r->events[k].stamp == e->cause && r->events[k].dir == DIR_OUT)) {
 				say(&t, k == i ? " #?" : " #%u", k + 1);
 				break;
 			}

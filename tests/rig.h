@@ -26,6 +26,7 @@
 struct rig_sizes {
 	unsigned flows, embryonic, sends, fragments;
 	size_t ring_bytes;
+	const char *clocks_pin; /* use these, and leave everything as it is found */
 };
 
 /*
