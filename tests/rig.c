@@ -26,12 +26,8 @@ static int rig_record(void *ctx, void *data, size_t size)
 		return 0;
 	}
 	if (e->stamp) {
-		r->events_last[e->clock] += run_packets(e->ended);
 		r->disorder += e->stamp <= r->events_last[e->clock] || e->stamp <= e->cause;
-		r->events_last[e->clock] = e->stamp + e->packets - 1;
-		/* The opener's packets are in the burst's total when it ends. */
-		if (e->generation)
-			r->events_last[e->clock] -= e->packets;
+		r->events_last[e->clock] = e->stamp;
 	}
 	r->events_all++;
 	if (r->events_n < RIG_EVENTS)
