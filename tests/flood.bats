@@ -2,6 +2,9 @@
 # SPDX-License-Identifier: GPL-2.0-only
 # A flood of connections that never come to be: who has one is not disturbed.
 
+# Variables of bats and of lab.bash:
+# shellcheck disable=SC2030,SC2031,SC2153,SC2154
+
 load lab.bash
 
 setup() {
@@ -10,8 +13,10 @@ setup() {
 	wire client server 1
 	wire attacker server 2
 	nginx_start server 80 <<<"$hello"
-	# What the server answers goes nowhere, not into name resolution for neighbours.
-	ip -n server route add blackhole default
+	# What the server answers leaves it, and the attacker's end drops it.
+	ip -n server route add default via 10.2.0.1
+	ip -n server neigh replace 10.2.0.1 dev w2 \
+		lladdr "$(ip -n attacker -j link show w2 | jq -r '.[0].address')"
 	in_node server sysctl -qw net.ipv4.conf.all.rp_filter=0 net.ipv4.conf.w2.rp_filter=0
 }
 
@@ -63,6 +68,10 @@ entries() { # MAP FIELD
 	tm show maps --json | jq "select(.map == \"$1\") | .$2"
 }
 
+sent_by_server() {
+	ip -n server -s -j link show w2 | jq '.[0].stats64.tx.packets'
+}
+
 established() {
 	tm flows --json -n server | jq -r 'select(.remote | startswith("10.1.0.1:")) | .state' |
 		grep -qx established
@@ -97,6 +106,8 @@ print("did", n, flush=True)
 	[ "$(kernel_memory)" = "$memory" ]
 	[ "$(entries embryonic entries)" -le "$(entries embryonic max_entries)" ]
 	[ "$(entries flows entries)" -lt 20 ]
+	# It was answered: what keeps it out is that nobody went on from there.
+	[ "$(sent_by_server)" -gt 100000 ]
 	evicted=$(entries embryonic evicted)
 	echo "# $evicted embryonic flows evicted of $(counter flow_new) new ones" >&3
 	[ "$(counter flow_new)" -ge 200000 ]

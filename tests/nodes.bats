@@ -2,6 +2,9 @@
 # SPDX-License-Identifier: GPL-2.0-only
 # Nodes and devices that come and go while a trace runs, and devices chosen with -i.
 
+# Variables of bats and of lab.bash:
+# shellcheck disable=SC2030,SC2031,SC2153,SC2154
+
 load lab.bash
 
 setup() {
@@ -180,8 +183,8 @@ thousand() {
 	python3 -c "$speak"'
 import json, subprocess, time
 def nodes():
-    out = subprocess.check_output([sys.argv[1], "show", "nodes", "--json", "--pin-dir", sys.argv[2]])
-    return out.count(b"\n")
+    show = [sys.argv[1], "show", "nodes", "--json", "--pin-dir", sys.argv[2]]
+    return subprocess.check_output(show).count(b"\n")
 def until(holds):
     end = time.monotonic() + 20
     while not holds():
