@@ -30,36 +30,62 @@ struct begun {
 };
 
 /*
- * Begin something new on a clock: end the burst that is open, take stamps. `open` says
- * whether `packets` messages of a new burst begin here, or an event that is whole.
+ * Begin something new on a clock: take a stamp, end the burst that is open. `open` says
+ * whether a burst begins here, or an event that is whole. A burst has one stamp, that of
+ * its first message: it is what its receivers are told.
  *
  * One exchange ends the old burst, learns what it came to, and begins the new: whoever
  * does it first, every packet is in exactly one burst, and nobody ever waits. A
  * generation comes round after 65536 beginnings, so burst_extend compares the burst's
  * stamp too before it takes a run for its own.
  *
- * The messages of a burst have the stamps that follow its own, without anyone writing
- * them down. Those of the ended burst reach at most its packets beyond `now`, so the new
- * stamp is taken beyond that. An opener takes one stamp for every segment it has at once:
- * so the rule holds even if it is interrupted between the exchange and the taking, and
- * whoever interrupts it ends a burst that has no stamp yet.
+ * What may go on with a burst is only what no later stamp of its clock can have caused.
+ * So the stamp is taken first and the old burst ended after: what still joins that one in
+ * between was sent before the new event was anyone's past (its packet is still with us).
+ * And the new burst may go on only if its stamp is still the latest once it is in place:
+ * else another CPU began something in between, whose burst we have just ended, and ours
+ * would go on with a stamp older than that event. Then it is whole as it is; nobody has
+ * joined it, because only clock_opened() lets them.
  */
 static __always_inline void clock_begin(struct clock *c, int open, __u32 packets, __u32 bytes,
 					__u64 carried, __u64 wall_ns, struct begun *b)
 {
-	__u64 beyond;
+	__u64 run;
 
 	b->generation = __sync_fetch_and_add(&c->generation, 1) & 0xffff;
 	if (!b->generation) /* means "whole" in a record */
 		b->generation = __sync_fetch_and_add(&c->generation, 1) & 0xffff;
-	b->ended = __sync_lock_test_and_set(&c->run, run_make(b->generation, open ? packets : 0,
-							      open ? bytes : 0));
-	if (run_packets(b->ended)) {
-		beyond = READ_ONCE(c->now) + run_packets(b->ended);
-		if (carried < beyond)
-			carried = beyond;
-	}
-	b->stamp = clock_take(&c->now, carried, wall_ns, packets);
+	b->stamp = clock_take(&c->now, carried, wall_ns);
+	run = run_make(b->generation, open ? packets : 0, open ? bytes : 0);
+	b->ended = __sync_lock_test_and_set(&c->run, run);
+	if (open && READ_ONCE(c->now) == b->stamp)
+		return;
+	if (open) /* if somebody ended it meanwhile, that end will be nobody's */
+		__sync_val_compare_and_swap(&c->run, run, run_make(b->generation, 0, 0));
+	b->generation = 0;
+}
+
+/* From here on messages may join. */
+static __always_inline void clock_opened(struct clock *c, struct flow_dir *d, const struct begun *b,
+					 __u64 boot_ns)
+{
+	d->burst = b->stamp;
+	d->generation = b->generation;
+	c->opened_ns = boot_ns;
+	if (READ_ONCE(c->burst) < b->stamp) /* else a later one has begun already */
+		WRITE_ONCE(c->burst, b->stamp);
+}
+
+/*
+ * An event that finds no room for its record. It ticks and merges all the same, for order
+ * must hold for what comes after. The open burst cannot be ended, which only a record
+ * could tell; but nobody may go on with it: what follows has this event in its past.
+ */
+static __always_inline __u64 clock_lose(struct clock *c, __u64 carried, __u64 wall_ns)
+{
+	event_lose(c);
+	WRITE_ONCE(c->burst, 0);
+	return clock_take(&c->now, carried, wall_ns);
 }
 
 /*
@@ -100,8 +126,8 @@ static __always_inline int burst_extend(struct clock *c, struct flow *f, struct 
 		if (run_generation(run) != d->generation || !run_packets(run) ||
 		    !run_has_room(run, p->segments, p->fresh))
 			return 0;
-		got = __sync_val_compare_and_swap(
-			&c->run, run, run + ((__u64)p->segments << 32) + p->fresh);
+		got = __sync_val_compare_and_swap(&c->run, run,
+						  run + ((__u64)p->segments << 32) + p->fresh);
 		if (got == run)
 			return 1;
 		run = got;
@@ -255,7 +281,6 @@ __checked int event_note(struct __sk_buff *skb, struct pkt *p, __u32 type, __u32
 	struct event *e;
 	struct begun b = {};
 	__u64 boot_ns, wall_ns, cause = 0, carried = 0;
-	__u32 width;
 	int message = type == EVENT_send || type == EVENT_recv, open;
 
 	if (!p || !s)
@@ -274,21 +299,19 @@ __checked int event_note(struct __sk_buff *skb, struct pkt *p, __u32 type, __u32
 		owner_find(skb, p);
 
 	open = message && !(c->flags & CLOCK_EVERY_PACKET);
-	width = message ? p->segments : 1;
 	if (!s->reading) {
-		clock_begin(c, open, width, p->fresh, carried, wall_ns, &b);
+		clock_begin(c, open, p->segments, p->fresh, carried, wall_ns, &b);
 	} else {
 		/* One branch for each outcome: older verifiers lose track of a record that is
 		 * asked twice whether it is there.
 		 */
 		e = event_reserve();
 		if (!e) {
-			event_lose(c);
 			count->reason.event_lost++;
-			b.stamp = clock_take(&c->now, carried, wall_ns, width);
+			b.stamp = clock_lose(c, carried, wall_ns);
 			goto sent;
 		}
-		clock_begin(c, open, width, p->fresh, carried, wall_ns, &b);
+		clock_begin(c, open, p->segments, p->fresh, carried, wall_ns, &b);
 		event_fill(e, p, f, type);
 		e->stamp = b.stamp;
 		e->cause = cause;
@@ -298,12 +321,8 @@ __checked int event_note(struct __sk_buff *skb, struct pkt *p, __u32 type, __u32
 		event_submit(e);
 		count->reason.event++;
 	}
-	if (open) {
-		d->burst = b.stamp;
-		d->generation = b.generation;
-		c->opened_ns = boot_ns;
-		WRITE_ONCE(c->burst, b.stamp);
-	}
+	if (open && b.generation)
+		clock_opened(c, d, &b, boot_ns);
 sent:
 	if (p->dir == DIR_IN)
 		f->cause = cause;
@@ -352,7 +371,7 @@ __checked int event_handshake(struct pkt *p)
 	}
 	e = event_reserve();
 	if (!e) {
-		clock_take(&c->now, found.stamp, wall_ns, 1);
+		clock_lose(c, found.stamp, wall_ns);
 		return 0;
 	}
 	clock_begin(c, 0, 1, 0, found.stamp, wall_ns, &b);

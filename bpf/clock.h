@@ -17,9 +17,7 @@
 #ifndef TIDEMARK_CLOCK_H
 #define TIDEMARK_CLOCK_H
 
-#ifndef __bpf__
-#include <linux/types.h>
-#endif
+#include "types.h"
 
 #define CLOCK_COUNTER_BITS 16
 #define CLOCK_COUNTER_MASK ((1ULL << CLOCK_COUNTER_BITS) - 1)
@@ -40,16 +38,16 @@
  * and closed by single atomic operations and no lock: see run_* below and clock.bpf.h.
  */
 struct clock {
-	__u64 now; /* largest stamp handed out or merged */
-	__u64 burst; /* stamp of the last burst opened */
-	__u64 run; /* its generation, packets and bytes */
-	__u64 opened_ns; /* BOOTTIME when it was opened */
-	__s64 skew_ns; /* added to physical time: an instrument (--skew) */
-	__u64 lost; /* events that found no room in the ring buffer */
-	__u32 node; /* id of the node, 0: free (with one clock a host: the first's) */
-	__u32 flags; /* CLOCK_* */
+	__u64 now;	  /* largest stamp handed out or merged */
+	__u64 burst;	  /* stamp of the last burst opened */
+	__u64 run;	  /* its generation, packets and bytes */
+	__u64 opened_ns;  /* BOOTTIME when it was opened */
+	__s64 skew_ns;	  /* added to physical time: an instrument (--skew) */
+	__u64 lost;	  /* events that found no room in the ring buffer */
+	__u32 node;	  /* id of the node, 0: free (with one clock a host: the first's) */
+	__u32 flags;	  /* CLOCK_* */
 	__u32 generation; /* of the next burst; only its low 16 bits travel */
-	__u32 told; /* of `lost`, low 32 bits: what readers have made gaps of */
+	__u32 told;	  /* of `lost`, low 32 bits: what readers have made gaps of */
 };
 
 _Static_assert(sizeof(struct clock) == 64, "a clock is one cache line");
@@ -64,25 +62,25 @@ static inline __u64 clock_next(__u64 old, __u64 carried, __u64 physical_ns)
 }
 
 /*
- * Take the next `width` stamps of a clock, all larger than every stamp it handed out
- * before and than `carried`, and give the first of them. Wait-free and safe against any
- * number of other CPUs, and against being interrupted by itself: a compare-and-swap that
- * keeps losing ends in an addition, which cannot lose. `*now` only ever grows, so adding
- * the distance that would have been enough for an older value is enough for a newer one.
+ * Take the next stamp of a clock, larger than every stamp it handed out before and than
+ * `carried`. Wait-free and safe against any number of other CPUs, and against being
+ * interrupted by itself: a compare-and-swap that keeps losing ends in an addition, which
+ * cannot lose. `*now` only ever grows, so adding the distance that would have been enough
+ * for an older value is enough for a newer one.
  */
-static inline __u64 clock_take(__u64 *now, __u64 carried, __u64 physical_ns, __u32 width)
+static inline __u64 clock_take(__u64 *now, __u64 carried, __u64 physical_ns)
 {
-	__u64 old = *(volatile __u64 *)now, next = 0, got, distance;
+	__u64 old = *(volatile __u64 *)now, next, got, distance;
 
 	for (int i = 0; i < 4; i++) {
 		next = clock_next(old, carried, physical_ns);
-		got = __sync_val_compare_and_swap(now, old, next + width - 1);
+		got = __sync_val_compare_and_swap(now, old, next);
 		if (got == old)
 			return next;
 		old = got;
 	}
 	distance = clock_next(old, carried, physical_ns) - old;
-	return __sync_fetch_and_add(now, distance + width - 1) + distance;
+	return __sync_fetch_and_add(now, distance) + distance;
 }
 
 /*

@@ -3,32 +3,30 @@
 #ifndef TIDEMARK_EVENT_H
 #define TIDEMARK_EVENT_H
 
-#ifndef __bpf__
-#include <linux/types.h>
-#endif
+#include "types.h"
 
 /*
  * The names are those of the event log; "" has no line of its own there.
  *	X(name, text)
  */
-#define EVENTS(X)                                                                                  \
-	X(none, "") /* only ends a burst */                                                        \
-	X(send, "send")                                                                            \
-	X(recv, "recv")                                                                            \
-	X(connect, "connect")                                                                      \
-	X(accept, "accept")                                                                        \
-	X(close, "close")                                                                          \
-	X(retransmit, "retransmit")                                                                \
-	X(node_up, "node-up")                                                                      \
-	X(node_down, "node-down")                                                                  \
-	X(gap, "gap")                                                                              \
+#define EVENTS(X)                           \
+	X(none, "") /* only ends a burst */ \
+	X(send, "send")                     \
+	X(recv, "recv")                     \
+	X(connect, "connect")               \
+	X(accept, "accept")                 \
+	X(close, "close")                   \
+	X(retransmit, "retransmit")         \
+	X(node_up, "node-up")               \
+	X(node_down, "node-down")           \
+	X(gap, "gap")                       \
 	X(drop, "drop")
 
 enum event_type {
 #define X(name, text) EVENT_##name,
 	EVENTS(X)
 #undef X
-	EVENTS_NR
+		EVENTS_NR
 };
 
 /*
@@ -41,10 +39,10 @@ enum event_type {
  * A record with generation 0 is whole by itself. `ended` of 0 packets ends nothing.
  */
 struct event {
-	__u64 stamp; /* of the first message */
-	__u64 cause; /* the stamp that came with it, 0 none known */
+	__u64 stamp;   /* of the first message */
+	__u64 cause;   /* the stamp that came with it, 0 none known */
 	__u64 wall_ns; /* the node's wall clock, skew included */
-	__u64 ended; /* struct clock.run of the burst that this event ended */
+	__u64 ended;   /* struct clock.run of the burst that this event ended */
 	__u32 node;
 	__u32 clock;
 	__u32 bytes; /* payload so far: of the packet that opened the burst */
@@ -52,10 +50,10 @@ struct event {
 	__u32 seq; /* TCP: first new byte */
 	__u32 pid; /* of the local process, 0 unknown */
 	__u16 generation;
-	__u8 type; /* enum event_type */
+	__u8 type;  /* enum event_type */
 	__u8 proto; /* IPPROTO_* */
 	__u8 tcp_flags;
-	__u8 dir; /* enum dir */
+	__u8 dir;	/* enum dir */
 	__u16 src_port; /* the message's ends: the same on both sides */
 	__u16 dst_port;
 	__u16 _pad;

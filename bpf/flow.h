@@ -3,11 +3,8 @@
 #ifndef TIDEMARK_FLOW_H
 #define TIDEMARK_FLOW_H
 
-#ifndef __bpf__
-#include <linux/types.h>
-#endif
-
 #include "stage.h"
+#include "types.h"
 
 /*
  * Maps `flows` (admitted) and `embryonic` (not yet). Addresses are IPv6, IPv4 as
@@ -32,12 +29,12 @@ struct flow_key {
 _Static_assert(sizeof(struct flow_key) == 44, "no hidden padding");
 
 enum flow_state {
-	FLOW_OPEN, /* not TCP, or TCP older than us */
-	FLOW_SYN, /* SYN seen */
-	FLOW_SYN_ACK, /* and answered */
+	FLOW_OPEN,	  /* not TCP, or TCP older than us */
+	FLOW_SYN,	  /* SYN seen */
+	FLOW_SYN_ACK,	  /* and answered */
 	FLOW_ESTABLISHED, /* handshake seen to its end */
-	FLOW_CLOSING, /* one side has sent FIN */
-	FLOW_CLOSED, /* both have */
+	FLOW_CLOSING,	  /* one side has sent FIN */
+	FLOW_CLOSED,	  /* both have */
 	FLOW_RESET,
 	FLOW_STATES_NR
 };
@@ -51,21 +48,21 @@ enum flow_opener {
 
 /* flow.notes */
 #define FLOW_OWNER_LISTENER (1U << 0) /* owner is the listener's: ask again when it sends */
-#define FLOW_OWNER_ASKED (1U << 1) /* no socket of the node has it: do not ask again */
-#define FLOW_ADMITTED (1U << 2) /* lives in `flows`, not in `embryonic` */
+#define FLOW_OWNER_ASKED (1U << 1)    /* no socket of the node has it: do not ask again */
+#define FLOW_ADMITTED (1U << 2)	      /* lives in `flows`, not in `embryonic` */
 
 /* One direction of a flow. */
 struct flow_dir {
-	__u64 packets; /* on the wire: a GSO or GRO packet counts its segments */
-	__u64 bytes; /* whole packets with their headers */
-	__u64 burst; /* stamp of the last burst this direction opened */
-	__u32 next_seq; /* TCP: one past the highest byte seen */
+	__u64 packets;	 /* on the wire: a GSO or GRO packet counts its segments */
+	__u64 bytes;	 /* whole packets with their headers */
+	__u64 burst;	 /* stamp of the last burst this direction opened */
+	__u32 next_seq;	 /* TCP: one past the highest byte seen */
 	__u32 hole_from; /* TCP: bytes below next_seq not seen; equal: none */
 	__u32 hole_to;
 	__u32 retransmits; /* TCP: data seen again */
-	__u16 generation; /* of that burst, see struct clock */
-	__u8 tcp_flags; /* all flags seen, or-ed */
-	__u8 synced; /* next_seq is known */
+	__u16 generation;  /* of that burst, see struct clock */
+	__u8 tcp_flags;	   /* all flags seen, or-ed */
+	__u8 synced;	   /* next_seq is known */
 	__u32 _pad;
 };
 
@@ -74,19 +71,19 @@ struct flow_dir {
  * lines exactly. What every packet touches comes first.
  */
 struct flow {
-	__u32 last; /* jiffies, low 32 bits */
-	__u8 state; /* enum flow_state */
-	__u8 opener; /* enum flow_opener */
-	__u8 notes; /* FLOW_* */
+	__u32 last;	   /* jiffies, low 32 bits */
+	__u8 state;	   /* enum flow_state */
+	__u8 opener;	   /* enum flow_opener */
+	__u8 notes;	   /* FLOW_* */
 	__u8 peer_clocked; /* peer_clock is known */
-	__u64 cause; /* last stamp carried to us on this flow */
-	__u32 peer_clock; /* clock of the node that sends to us, if it is on this host */
+	__u64 cause;	   /* last stamp carried to us on this flow */
+	__u32 peer_clock;  /* clock of the node that sends to us, if it is on this host */
 	__u32 uid;
 	struct flow_dir dir[DIRS_NR];
-	__u64 cgroup; /* id, cgroup v2 */
+	__u64 cgroup;	/* id, cgroup v2 */
 	__u64 first_ns; /* wall clock of the node */
-	__u32 pid; /* local process, 0 unknown */
-	__u32 isn; /* TCP: sequence number of the SYN */
+	__u32 pid;	/* local process, 0 unknown */
+	__u32 isn;	/* TCP: sequence number of the SYN */
 	char comm[16];
 };
 

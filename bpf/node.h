@@ -3,16 +3,14 @@
 #ifndef TIDEMARK_NODE_H
 #define TIDEMARK_NODE_H
 
-#ifndef __bpf__
-#include <linux/types.h>
-#endif
+#include "types.h"
 
 #define NODE_NAME_MAX 64
 #define NODE_PATH_MAX 96
 
 /* node.flags */
 #define NODE_INTERFACE (1U << 0) /* chosen with -i: its interface, not its namespace */
-#define NODE_HOST (1U << 1) /* the namespace Tidemark runs in */
+#define NODE_HOST (1U << 1)	 /* the namespace Tidemark runs in */
 
 /*
  * A network namespace we watch (or, with -i, one interface). Map `nodes`, by id. Written
@@ -26,9 +24,9 @@ struct node {
 	__u64 cookie;
 	__u64 inode;
 	__u64 since_ns; /* wall clock */
-	__u32 clock; /* index into clocks */
-	__u32 flags; /* NODE_* */
-	__s32 pid; /* a process that was in it, 0 unknown: a hint to find it again */
+	__u32 clock;	/* index into clocks */
+	__u32 flags;	/* NODE_* */
+	__s32 pid;	/* a process that was in it, 0 unknown: a hint to find it again */
 	__u32 _spare;
 	char name[NODE_NAME_MAX];
 	char path[NODE_PATH_MAX]; /* where it is mounted, or empty: a hint too */
@@ -41,14 +39,14 @@ struct node {
  * packet is not (its netns cookie is the sender's socket's), and costs no lookup.
  */
 #define ATTACH_CB_NODE 0 /* skb->cb[0]: node id */
-#define ATTACH_CB_HOW 1 /* skb->cb[1]: clock index | flags */
+#define ATTACH_CB_HOW 1	 /* skb->cb[1]: clock index | flags */
 
 #define ATTACH_CLOCK_MASK 0xffffffU
-#define ATTACH_L3 (1U << 24) /* no Ethernet header (tun, ipip, ...) */
-#define ATTACH_FAR (1U << 25) /* a port: ingress is what the node behind it sends */
+#define ATTACH_L3 (1U << 24)	  /* no Ethernet header (tun, ipip, ...) */
+#define ATTACH_FAR (1U << 25)	  /* a port: ingress is what the node behind it sends */
 #define ATTACH_PROMISC (1U << 26) /* chosen with -i: what is addressed to others counts too */
-#define ATTACH_EGRESS (1U << 27) /* at the device's egress */
-#define ATTACH_LIVE (1U << 31) /* so that a word of ours is never zero */
+#define ATTACH_EGRESS (1U << 27)  /* at the device's egress */
+#define ATTACH_LIVE (1U << 31)	  /* so that a word of ours is never zero */
 
 /* Where one device is attached. Map `attachments`, by (node, ifindex). For `down`. */
 struct attachment_key {
@@ -62,8 +60,8 @@ enum attachment_how {
 };
 
 struct attachment {
-	__u32 how; /* enum attachment_how */
-	__u32 flags; /* ATTACH_* */
+	__u32 how;	/* enum attachment_how */
+	__u32 flags;	/* ATTACH_* */
 	__u32 priority; /* of both filters (clsact) */
 	__u32 handle;
 	__u32 qdisc_is_ours; /* nobody had a clsact qdisc there before us */
@@ -73,19 +71,19 @@ struct attachment {
 /* One entry, map `settings`, mapped by userspace: what may change while the datapath runs. */
 struct settings {
 	__s64 realtime_offset_ns; /* CLOCK_REALTIME - CLOCK_BOOTTIME */
-	__u64 steps_back; /* times that offset fell by more than a millisecond */
-	__u32 reading; /* somebody drains the events: record them */
-	__u32 every_packet; /* for the clocks of nodes to come */
-	__u32 clock_per_host; /* --clock host */
-	__u32 all; /* every namespace is a node, those to come too */
-	__u32 temporary; /* brought up by a `trace`, which takes it down again */
-	__u32 next_node; /* id of the next node */
-	__s32 reader; /* its pid, for words; the lock on the pin directory decides */
-	__u32 attach_how; /* enum attachment_how */
-	__u32 began_jiffies; /* the kernel's tick when the datapath was made, */
+	__u64 steps_back;	  /* times that offset fell by more than a millisecond */
+	__u32 reading;		  /* somebody drains the events: record them */
+	__u32 every_packet;	  /* for the clocks of nodes to come */
+	__u32 clock_per_host;	  /* --clock host */
+	__u32 all;		  /* every namespace is a node, those to come too */
+	__u32 temporary;	  /* brought up by a `trace`, which takes it down again */
+	__u32 next_node;	  /* id of the next node */
+	__s32 reader;		  /* its pid, for words; the lock on the pin directory decides */
+	__u32 attach_how;	  /* enum attachment_how */
+	__u32 began_jiffies;	  /* the kernel's tick when the datapath was made, */
 	__u32 _spare2;
-	__u64 began_ns; /* and MONOTONIC at that time: together they give its rate */
-	__u32 complete; /* `up` got to its end; 0: it was interrupted */
+	__u64 began_ns;	       /* and MONOTONIC at that time: together they give its rate */
+	__u32 complete;	       /* `up` got to its end; 0: it was interrupted */
 	__u32 every_packet_up; /* what `up` chose; a trace that asks for more takes it back */
 };
 

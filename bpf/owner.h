@@ -3,9 +3,7 @@
 #ifndef TIDEMARK_OWNER_H
 #define TIDEMARK_OWNER_H
 
-#ifndef __bpf__
-#include <linux/types.h>
-#endif
+#include "types.h"
 
 /* Socket storage `owners`; an accepted socket starts with a copy of its listener's. */
 struct owner {

@@ -40,18 +40,18 @@ int pipeline(struct __sk_buff *skb)
 	if (!at.count)
 		return NEXT;
 
-#define X(name, live, what)                                                                        \
-	if (stages & (1U << STAGE_##name)) {                                                       \
-		at.count->stage.name.seen++;                                                       \
-		verdict = stage_##name(&at, &p);                                                   \
-		if (verdict == DONE) {                                                             \
-			at.count->stage.name.done++;                                               \
-			return NEXT;                                                               \
-		}                                                                                  \
-		if (verdict != NEXT) {                                                             \
-			at.count->stage.name.verdict++;                                            \
-			return verdict;                                                            \
-		}                                                                                  \
+#define X(name, live, what)                             \
+	if (stages & (1U << STAGE_##name)) {            \
+		at.count->stage.name.seen++;            \
+		verdict = stage_##name(&at, &p);        \
+		if (verdict == DONE) {                  \
+			at.count->stage.name.done++;    \
+			return NEXT;                    \
+		}                                       \
+		if (verdict != NEXT) {                  \
+			at.count->stage.name.verdict++; \
+			return verdict;                 \
+		}                                       \
 	}
 	STAGES(X)
 #undef X
@@ -77,9 +77,6 @@ int event_end(struct event_call *call)
 		return 0; /* still open, ended later: nothing is lost */
 	b.generation = __sync_fetch_and_add(&c->generation, 1);
 	b.ended = __sync_lock_test_and_set(&c->run, run_make(b.generation, 0, 0));
-	/* The stamps of the burst's messages are taken: nobody may get them again. */
-	if (run_packets(b.ended))
-		__sync_fetch_and_add(&c->now, run_packets(b.ended));
 	__builtin_memset(e, 0, sizeof(*e));
 	e->clock = call->clock;
 	e->node = c->node;
@@ -114,8 +111,7 @@ int event_node(struct event_call *call)
 	}
 	e = event_reserve();
 	if (!e) {
-		clock_take(&c->now, 0, wall_ns, 1);
-		event_lose(c);
+		clock_lose(c, 0, wall_ns);
 		return 0;
 	}
 	clock_begin(c, 0, 1, 0, 0, wall_ns, &b);

@@ -40,20 +40,20 @@
  */
 struct pkt {
 	struct flow_key key;
-	__u32 clock; /* index */
-	__u32 how; /* ATTACH_* */
-	__u32 l4; /* offset of the transport header */
+	__u32 clock;   /* index */
+	__u32 how;     /* ATTACH_* */
+	__u32 l4;      /* offset of the transport header */
 	__u32 payload; /* bytes behind the transport header, of all segments together */
-	__u32 wire; /* bytes with all headers, of all segments together */
+	__u32 wire;    /* bytes with all headers, of all segments together */
 	__u32 segments;
-	__u32 seq; /* TCP: of the first payload byte; once in `flow`, of the first new one */
-	__u32 fresh; /* payload bytes not seen before */
-	__u8 dir; /* enum dir: did the node send it? */
+	__u32 seq;	 /* TCP: of the first payload byte; once in `flow`, of the first new one */
+	__u32 fresh;	 /* payload bytes not seen before */
+	__u8 dir;	 /* enum dir: did the node send it? */
 	__u8 from_local; /* its source is the local end: as dir, but for a mirror port */
 	__u8 tcp_flags;
-	__u8 notes; /* NOTE_* */
+	__u8 notes;  /* NOTE_* */
 	__u8 ported; /* has ports, or an echo identifier, or a protocol with neither */
-	__u8 tail; /* a later fragment: not the beginning of a message */
+	__u8 tail;   /* a later fragment: not the beginning of a message */
 };
 
 /* And the pointers, for the stages that are inlined. */

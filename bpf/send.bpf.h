@@ -61,8 +61,8 @@ static __always_inline void send_note(const struct pkt *p, __u32 seq, __u64 stam
 }
 
 struct send_found {
-	__u64 stamp; /* 0: the sender is no node of this host */
-	__u32 clock; /* the sender's */
+	__u64 stamp;	/* 0: the sender is no node of this host */
+	__u32 clock;	/* the sender's */
 	__u8 forgotten; /* it is, but the stamp is no longer kept: `stamp` is a later one */
 };
 

@@ -3,9 +3,7 @@
 #ifndef TIDEMARK_SEND_H
 #define TIDEMARK_SEND_H
 
-#ifndef __bpf__
-#include <linux/types.h>
-#endif
+#include "types.h"
 
 #define SENDS_KEPT 8
 

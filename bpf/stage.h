@@ -10,21 +10,21 @@
  *
  *	X(name, live, what it does)
  */
-#define STAGES(X)                                                                                  \
-	X(parse, 1, "headers into struct pkt")                                                     \
-	X(node, 1, "which namespace, which clock, which direction")                                \
-	X(guard, 0, "may these two owners talk?")                                                  \
-	X(flow, 1, "find or create the flow, count, follow TCP")                                   \
-	X(clock, 1, "merge and tick the node's clock, note the event")                             \
-	X(mark, 0, "write the flow's SciTag, egress only")                                         \
-	X(record, 0, "keep the packet, perhaps")                                                   \
+#define STAGES(X)                                                      \
+	X(parse, 1, "headers into struct pkt")                         \
+	X(node, 1, "which namespace, which clock, which direction")    \
+	X(guard, 0, "may these two owners talk?")                      \
+	X(flow, 1, "find or create the flow, count, follow TCP")       \
+	X(clock, 1, "merge and tick the node's clock, note the event") \
+	X(mark, 0, "write the flow's SciTag, egress only")             \
+	X(record, 0, "keep the packet, perhaps")                       \
 	X(fault, 0, "play the wire: lose, corrupt, repeat")
 
 enum stage {
 #define X(name, live, what) STAGE_##name,
 	STAGES(X)
 #undef X
-	STAGES_NR
+		STAGES_NR
 };
 
 enum {
@@ -32,15 +32,11 @@ enum {
 	STAGES(X)
 #undef X
 #define X(name, live, what) | STAGES_LIVE_##name
-	STAGES_LIVE = 0 STAGES(X)
+		STAGES_LIVE = 0 STAGES(X)
 #undef X
 };
 
 /* A packet's direction as its node sees it: out is what the node sends. */
-enum dir {
-	DIR_IN,
-	DIR_OUT,
-	DIRS_NR
-};
+enum dir { DIR_IN, DIR_OUT, DIRS_NR };
 
 #endif

@@ -59,15 +59,15 @@ static void test_speaks(void)
 
 	for (size_t i = 0; i < WORLD; i++)
 		ok(link_speaks(world, WORLD, i) == speaks[i + 1], "%s %s", world[i].name,
-		       speaks[i + 1] ? "speaks" : "does not speak");
+		   speaks[i + 1] ? "speaks" : "does not speak");
 	for (size_t i = 0; i < WORLD; i++) {
 		bool port = i + 1 == PORT || i + 1 == TAP || i + 1 == OVS;
 
 		ok(link_is_port(&world[i]) == port, "%s speaks for %s", world[i].name,
-		       port ? "somebody behind it" : "nobody else");
+		   port ? "somebody behind it" : "nobody else");
 	}
 	ok(link_has_ethernet(&world[LO - 1]) && !link_has_ethernet(&world[TUN - 1]),
-	       "lo has Ethernet headers, a tun has not");
+	   "lo has Ethernet headers, a tun has not");
 }
 
 static void test_circle(void)
@@ -122,12 +122,12 @@ static void test_parse(void)
 	int strange = 0;
 
 	ok(!link_parse((void *)buf, &link) && !strcmp(link.name, "web") && link.master == 7 &&
-		       link.lower == 3 && link.lower_elsewhere && !strcmp(link.kind, "veth") &&
-		       !strcmp(link.port_kind, "bridge"),
-	       "a message is read");
+		   link.lower == 3 && link.lower_elsewhere && !strcmp(link.kind, "veth") &&
+		   !strcmp(link.port_kind, "bridge"),
+	   "a message is read");
 	message_make(buf, AF_BRIDGE);
 	ok(link_parse((void *)buf, &link) == -EBADMSG,
-	       "what a bridge says of its port is not about the device");
+	   "what a bridge says of its port is not about the device");
 	/* Exactly as long as it says, in memory of its own: a read beyond it is caught. */
 	for (size_t cut = NLMSG_HDRLEN; cut < len; cut++) {
 		char *part = malloc(cut);
@@ -182,8 +182,8 @@ static void test_list(void)
 		return;
 	link = named(links, n, "pa");
 	ok(link && link->master == named(links, n, "br0")->ifindex && link_is_port(link) &&
-		       !strcmp(link->kind, "veth"),
-	       "a bridge port is known as one");
+		   !strcmp(link->kind, "veth"),
+	   "a bridge port is known as one");
 	for (size_t i = 0; i < n; i++) {
 		bool want = true;
 
@@ -218,7 +218,6 @@ static void test_many(void)
 
 int main(void)
 {
-
 	test_speaks();
 	test_circle();
 	test_parse();

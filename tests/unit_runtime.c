@@ -55,23 +55,23 @@ static void test_good(void)
 	struct container c;
 
 	ok(!container_parse_runc(runc, sizeof(runc) - 1, &c) && !strcmp(c.id, "web") &&
-		       c.pid == 812 && c.started == 99,
-	       "runc's state.json is read");
+		   c.pid == 812 && c.started == 99,
+	   "runc's state.json is read");
 	ok(!container_parse_crun(crun, sizeof(crun) - 1, &c) && c.pid == 813 && c.started == 77,
-	       "crun's status is read");
+	   "crun's status is read");
 	ok(!container_parse_docker(docker, sizeof(docker) - 1, &c) && !strcmp(c.id, ID) &&
-		       !strcmp(c.name, "web") && c.pid == 814,
-	       "docker's config.v2.json is read");
+		   !strcmp(c.name, "web") && c.pid == 814,
+	   "docker's config.v2.json is read");
 	ok(!container_parse_docker(stopped, sizeof(stopped) - 1, &c) && !c.pid,
-	       "a stopped container has no process, whatever pid it had");
+	   "a stopped container has no process, whatever pid it had");
 	ok(!container_parse_oci(pod, sizeof(pod) - 1, &c) && !strcmp(c.name, "shop/web-0"),
-	       "a pod is called by its namespace and name");
+	   "a pod is called by its namespace and name");
 	ok(!container_parse_data_root(daemon_json, sizeof(daemon_json) - 1, &c) &&
-		       !strcmp(c.name, "/srv/docker"),
-	       "docker's data root is read");
+		   !strcmp(c.name, "/srv/docker"),
+	   "docker's data root is read");
 	ok(!container_parse_conmon(conmon, sizeof(conmon), &c, pidfile) && !strcmp(c.id, ID) &&
-		       !strcmp(c.name, "web") && !strcmp(pidfile, "/run/x/pidfile"),
-	       "conmon's command line is read");
+		   !strcmp(c.name, "web") && !strcmp(pidfile, "/run/x/pidfile"),
+	   "conmon's command line is read");
 }
 
 static void bad_one(parse_fn parse, const char *text, const char *sentence)
@@ -97,9 +97,8 @@ static void test_bad(void)
 	deep[sizeof(deep) - 1] = '\0';
 	bad_one(container_parse_runc, deep, "100000 open brackets are refused");
 	ok(!container_parse_crun("{\"pid\":4294967297}", 18, &c) && !c.pid,
-	       "a pid too large is none");
-	ok(!container_parse_crun("{\"pid\":-5}", 10, &c) && !c.pid,
-	       "nor is a negative one");
+	   "a pid too large is none");
+	ok(!container_parse_crun("{\"pid\":-5}", 10, &c) && !c.pid, "nor is a negative one");
 }
 
 static void test_garbage(void)
@@ -135,18 +134,18 @@ static void test_options(void)
 	char out[16];
 
 	ok(!cmdline_option(line, sizeof(line), "--data-root", out, sizeof(out)) &&
-		       !strcmp(out, "/srv/d"),
-	       "--option=VALUE is found");
+		   !strcmp(out, "/srv/d"),
+	   "--option=VALUE is found");
 	ok(!cmdline_option(line, sizeof(line), "-g", out, sizeof(out)) && !strcmp(out, "/old"),
-	       "-o VALUE is found");
+	   "-o VALUE is found");
 	ok(cmdline_option(line, sizeof(line), "--data", out, sizeof(out)) == -ENOENT,
-	       "the beginning of an option is not the option");
+	   "the beginning of an option is not the option");
 	ok(cmdline_option(line, sizeof(line), "--last", out, sizeof(out)) == -ENOENT,
-	       "an option at the end has no value");
+	   "an option at the end has no value");
 	ok(cmdline_option(line, sizeof(line), "--empty", out, sizeof(out)) == -EBADMSG,
-	       "an empty value is refused");
+	   "an empty value is refused");
 	ok(cmdline_option(line, sizeof(line), "--data-root", out, 4) == -EBADMSG,
-	       "a value that does not fit is refused");
+	   "a value that does not fit is refused");
 }
 
 static void test_label(void)
@@ -166,7 +165,6 @@ static void test_label(void)
 
 int main(void)
 {
-
 	test_good();
 	test_bad();
 	test_garbage();

@@ -23,7 +23,7 @@ static void accept_one(const char *text, enum selector_kind kind, const char *na
 	int err = selector_parse(text, &s, words, sizeof(words));
 
 	ok(!err && s.kind == kind && !strcmp(s.name, name) && !strcmp(s.what, what),
-	       "%s is understood", text);
+	   "%s is understood", text);
 }
 
 static void refuse_one(const char *text, const char *saying)
@@ -33,8 +33,7 @@ static void refuse_one(const char *text, const char *saying)
 
 	words[0] = '\0';
 	err = selector_parse(text, &s, words, sizeof(words));
-	ok(err == -EINVAL && strstr(words, saying) && !strchr(words, '\n'), "refused: %s",
-	       words);
+	ok(err == -EINVAL && strstr(words, saying) && !strchr(words, '\n'), "refused: %s", words);
 }
 
 static void test_parse(void)
@@ -139,7 +138,7 @@ static void find_one(const char *text, const char *path, const char *called)
 	__u64 inode = resolve(text, name);
 
 	ok(inode && inode == path_inode(path) && !strcmp(name, called),
-	       "%s is found, called '%s' %s", text, name, words);
+	   "%s is found, called '%s' %s", text, name, words);
 }
 
 static void miss_one(const char *text, const char *saying)
@@ -269,11 +268,11 @@ static void test_each(void)
 	sh("mkdir -p /run/a && touch /run/a/x && mount --bind /run/netns/web /run/a/x");
 	count.inode = path_inode("/run/netns/web");
 	ok(!netns_each(count_step, &count) && count.times == 1,
-	       "a namespace mounted twice is told of once");
+	   "a namespace mounted twice is told of once");
 	ok(!strcmp(count.last.path, "/run/netns/web"), "by the path that has its name");
 	ok(!selector_parse("f=netns:web", &s, words, sizeof(words)) &&
-		       selector_matches(&s, &count.last, name) && !strcmp(name, "f"),
-	       "what turned up is matched with what was asked for");
+		   selector_matches(&s, &count.last, name) && !strcmp(name, "f"),
+	   "what turned up is matched with what was asked for");
 	selector_parse("host", &s, words, sizeof(words));
 	ok(!selector_matches(&s, &count.last, name), "and only with that");
 	netns_name(&count.last, name);
@@ -289,7 +288,7 @@ static void test_each(void)
 	count = (struct count){ .inode = path_inode(path) };
 	netns_each(count_step, &count);
 	ok(count.times == 1 && count.last.pid == pid && !count.last.path[0],
-	       "one that only a process is in is found by the process");
+	   "one that only a process is in is found by the process");
 	netns_name(&count.last, name);
 	ok(!strcmp(name, "unit_selector"), "it is called by its program (%s)", name);
 	close(hold);
@@ -311,7 +310,7 @@ static void test_identity(void)
 	sh("umount /run/netns/web && rm /run/netns/web && ip netns add web");
 	found = netns_find(&id, "/run/netns/web", 0);
 	ok(found >= 0 && !netns_identify(found, &again) && again.cookie == id.cookie,
-	       "it is found again where it is, though its old path leads to another now");
+	   "it is found again where it is, though its old path leads to another now");
 	close(found);
 	sh("umount /run/a/x");
 	found = netns_find(&id, "/run/netns/web", getpid());
@@ -324,7 +323,6 @@ static void test_identity(void)
 
 int main(void)
 {
-
 	test_parse();
 	test_clean();
 	if (unshare(CLONE_NEWNET | CLONE_NEWNS) ||

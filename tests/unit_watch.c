@@ -114,7 +114,7 @@ static void test_mounts(struct watch *w)
 	ok(await(w, WATCH_MOUNTS, 0, NULL), "a new named namespace is a change of mounts");
 	sh("mkdir -p /run/other && mount -t tmpfs t /run/other && ip netns add two");
 	ok(await(w, WATCH_MOUNTS, 0, NULL) && heard.n == 1,
-	       "a mount that is no namespace is not told of");
+	   "a mount that is no namespace is not told of");
 }
 
 static void test_links(struct watch *w)
@@ -135,7 +135,7 @@ static void test_links(struct watch *w)
 		left |= heard.all[i].type == WATCH_LINK_GONE && heard.all[i].key == 11;
 	ok(left, "and that it left where it was, before");
 	ok(heard.n && heard.all[heard.n - 1].link.lower_elsewhere,
-	       "its peer is known to be elsewhere");
+	   "its peer is known to be elsewhere");
 	sh("ip -n two link set vb name renamed");
 	ok(await(w, WATCH_LINK_NEW, 22, "renamed"), "a new name is told of");
 	sh("ip -n two link add br0 type bridge && ip -n two link set renamed master br0 && "
@@ -157,8 +157,7 @@ static void test_ends(struct watch *w)
 	int fd;
 
 	sh("ip netns del two");
-	ok(await(w, WATCH_NETNS_GONE, 22, NULL),
-	       "a namespace unmounted dies, though watched");
+	ok(await(w, WATCH_NETNS_GONE, 22, NULL), "a namespace unmounted dies, though watched");
 
 	if (pipe(ready) || pipe(hold))
 		exit(1);
@@ -237,7 +236,7 @@ static void test_overrun(struct watch *w)
 	for (int i = 0; i < heard.n; i++)
 		gone |= heard.all[i].type == WATCH_NETNS_GONE && heard.all[i].key == 55;
 	ok(gone || await(w, WATCH_NETNS_GONE, 55, NULL),
-	       "a namespace that died meanwhile is told of%s", gone ? ", before" : "");
+	   "a namespace that died meanwhile is told of%s", gone ? ", before" : "");
 	sh("ip -n one link add after type bridge");
 	ok(await(w, WATCH_LINK_NEW, 11, "after"), "and the watch goes on");
 }

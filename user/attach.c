@@ -82,8 +82,8 @@ static int filter_add(int ifindex, __u32 handle, __u32 priority, int program, bo
 {
 	LIBBPF_OPTS(bpf_tc_hook, hook, .ifindex = ifindex,
 		    .attach_point = egress ? BPF_TC_EGRESS : BPF_TC_INGRESS);
-	LIBBPF_OPTS(bpf_tc_opts, filter, .handle = handle, .priority = priority,
-		    .prog_fd = program, .flags = BPF_TC_F_REPLACE);
+	LIBBPF_OPTS(bpf_tc_opts, filter, .handle = handle, .priority = priority, .prog_fd = program,
+		    .flags = BPF_TC_F_REPLACE);
 
 	return bpf_tc_attach(&hook, &filter);
 }
@@ -177,8 +177,7 @@ static void tcx_remove(struct tidemark *t, const struct attachment_key *key)
 			unlink(path);
 }
 
-int attach_device(struct tidemark *t, __u32 node, __u32 clock, __u32 flags,
-		  const struct link *link)
+int attach_device(struct tidemark *t, __u32 node, __u32 clock, __u32 flags, const struct link *link)
 {
 	const struct attachment_key key = { .node = node, .ifindex = link->ifindex };
 	struct attachment a = { .how = t->settings->attach_how, .handle = attach_handle(t) };
@@ -225,8 +224,10 @@ static bool qdisc_is_used(int ifindex)
 		struct nlmsghdr head;
 		struct tcmsg tc;
 	} req = {
-		.head = { .nlmsg_len = sizeof(req), .nlmsg_type = RTM_GETTFILTER,
-			  .nlmsg_flags = NLM_F_REQUEST | NLM_F_DUMP, .nlmsg_seq = 1 },
+		.head = { .nlmsg_len = sizeof(req),
+			  .nlmsg_type = RTM_GETTFILTER,
+			  .nlmsg_flags = NLM_F_REQUEST | NLM_F_DUMP,
+			  .nlmsg_seq = 1 },
 		.tc = { .tcm_family = AF_UNSPEC, .tcm_ifindex = ifindex },
 	};
 	static const __u32 parents[] = { TC_H_MAKE(TC_H_CLSACT, TC_H_MIN_INGRESS),

@@ -184,7 +184,10 @@ static int counts_print(const struct causal_counts *counts, int status)
 }
 
 const struct argp check_argp = {
-	.options = options, .parser = option_parse, .args_doc = "LOG...", .doc = doc,
+	.options = options,
+	.parser = option_parse,
+	.args_doc = "LOG...",
+	.doc = doc,
 };
 
 int cmd_check(int argc, char **argv)

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* The commands: user/main.c dispatches them by one table, argv[0] is the command's name. */
+/* The commands, as rows of one table: cmd.c has it, main.c dispatches by it. */
 #ifndef TIDEMARK_CMD_H
 #define TIDEMARK_CMD_H
 
@@ -9,8 +9,8 @@ struct command {
 	const char *name;
 	int (*run)(int argc, char **argv);
 	const struct argp *argp; /* for `help`, the manual and completion */
-	const char *arguments; /* in the usage line, after the options */
-	const char *what; /* one line */
+	const char *arguments;	 /* in the usage line, after the options */
+	const char *what;	 /* one line */
 };
 
 extern const struct command commands[];

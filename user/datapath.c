@@ -28,7 +28,8 @@ enum {
 
 static const struct argp_option where_options[] = {
 	{ "pin-dir", OPT_PIN_DIR, "DIR", 0,
-	  "Where the datapath is pinned (default " PIN_DIR "); another directory is another datapath",
+	  "Where the datapath is pinned (default " PIN_DIR
+	  "); another directory is another datapath",
 	  20 },
 	{ "verbose", 'v', NULL, 0, "Say what is done; twice, what libbpf and the verifier say too",
 	  21 },
@@ -38,23 +39,29 @@ static const struct argp_option where_options[] = {
 static const struct argp_option datapath_options[] = {
 	{ "node", 'n', "NODE", 0,
 	  "Watch this node: netns:NAME, pid:N, path:/run/netns/X, container:NAME-OR-ID, "
-	  "cgroup:PATH or host, with NAME= in front to call it NAME; repeats (default: all)", 1 },
+	  "cgroup:PATH or host, with NAME= in front to call it NAME; repeats (default: all)",
+	  1 },
 	{ "interface", 'i', "DEVICE", 0,
 	  "Watch this device as a node of its own: a mirror port, a tap, a bridge with its ports; "
-	  "repeats", 1 },
+	  "repeats",
+	  1 },
 	{ "clock", OPT_CLOCK, "node|host", 0,
 	  "A clock for every node (default), or one for the host, which also orders what nodes tell "
-	  "each other by other ways than the network", 2 },
+	  "each other by other ways than the network",
+	  2 },
 	{ "skew", OPT_SKEW, "NODE=+3s", 0,
 	  "Shift the node's physical clock: an instrument, to see that order does not depend on it; "
-	  "repeats", 2 },
-	{ "every-packet", OPT_EVERY, NULL, 0, "An event for each segment instead of each burst", 2 },
+	  "repeats",
+	  2 },
+	{ "every-packet", OPT_EVERY, NULL, 0, "An event for each segment instead of each burst",
+	  2 },
 	{ "flows", OPT_FLOWS, "N", 0, "Size of the connection table (default 65536)", 3 },
 	{ "nodes", OPT_NODES, "N", 0, "Most nodes there can be (default 4096)", 3 },
 	{ "ring", OPT_RING, "SIZE", 0, "Room for events not read yet, a CPU (default 4m)", 3 },
 	{ "attach", OPT_ATTACH, "clsact|tcx", 0,
 	  "How to attach to devices (default clsact: a tcx attach takes the kernel a hundred times "
-	  "as long)", 3 },
+	  "as long)",
+	  3 },
 	{ "state-dir", OPT_STATE_DIR, "DIR", 0,
 	  "Where stamps that must not come twice are kept over a reboot (default " STATE_DIR ")",
 	  20 },
@@ -185,7 +192,9 @@ const struct argp where_argp = { .options = where_options, .parser = where_parse
 
 static const struct argp_child datapath_children[] = { { &where_argp, 0, NULL, 20 }, {} };
 const struct argp datapath_argp = {
-	.options = datapath_options, .parser = datapath_parse, .children = datapath_children,
+	.options = datapath_options,
+	.parser = datapath_parse,
+	.children = datapath_children,
 };
 
 struct discover_choice datapath_choice(const struct datapath_options *o)

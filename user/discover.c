@@ -26,9 +26,9 @@ struct discover {
 	const struct discover_choice *choice;
 	struct watch *watch;
 	struct ring_buffer *newcomers;
-	__u64 walked_ns; /* when all namespaces were last walked */
-	bool walk; /* and must be again */
-	struct known *known; /* by inode: nodes that need not be asked who they are */
+	__u64 walked_ns;	    /* when all namespaces were last walked */
+	bool walk;		    /* and must be again */
+	struct known *known;	    /* by inode: nodes that need not be asked who they are */
 	size_t known_n, known_size; /* a power of two */
 };
 
@@ -140,8 +140,7 @@ static int namespace_seen(const struct netns_seen *seen, void *ctx)
 	char name[NODE_NAME_MAX];
 	__u64 own = 0;
 
-	if (walk->follow && walk->follow->known_size &&
-	    known_at(walk->follow, seen->inode)->node)
+	if (walk->follow && walk->follow->known_size && known_at(walk->follow, seen->inode)->node)
 		return 0;
 	netns_inode_pid(0, &own);
 	if (choice->all) {

@@ -20,8 +20,27 @@ const char *const event_texts[EVENTS_NR] = {
 };
 
 enum {
-	HLC, WALL, NODE, HOST, TYPE, PROTO, SRC, DST, BYTES, PACKETS, SEQ, HLC_LAST, CAUSE,
-	CAUSE_LAST, FLAGS, PID, COMM, NETNS, ID, COUNT, REASON
+	HLC,
+	WALL,
+	NODE,
+	HOST,
+	TYPE,
+	PROTO,
+	SRC,
+	DST,
+	BYTES,
+	PACKETS,
+	SEQ,
+	HLC_LAST,
+	CAUSE,
+	CAUSE_LAST,
+	FLAGS,
+	PID,
+	COMM,
+	NETNS,
+	ID,
+	COUNT,
+	REASON
 };
 
 static const struct out_column columns[] = {
@@ -58,7 +77,7 @@ struct named {
 struct event_log {
 	const struct tidemark *t;
 	struct out *out;
-	const char *file; /* its name */
+	const char *file;    /* its name */
 	struct named *named; /* by id modulo size: a cache of `nodes` */
 	char host[HOST_NAME_MAX + 1];
 	bool json;
@@ -172,7 +191,7 @@ static void out_traffic(struct out *out, const struct joined *joined)
 	if (message) {
 		out_u64(out, BYTES, joined->bytes);
 		out_u64(out, PACKETS, joined->packets);
-		out_stamp(out, HLC_LAST, joined->last);
+		out_stamp(out, HLC_LAST, e->stamp); /* all its messages have the one */
 	}
 	if (e->proto == IPPROTO_TCP) {
 		out_u64(out, SEQ, e->seq);
@@ -190,12 +209,8 @@ static void out_traffic(struct out *out, const struct joined *joined)
 }
 
 static const enum out_colour colours[EVENTS_NR] = {
-	[EVENT_send] = OUT_CYAN,
-	[EVENT_recv] = OUT_GREEN,
-	[EVENT_retransmit] = OUT_YELLOW,
-	[EVENT_gap] = OUT_RED,
-	[EVENT_node_up] = OUT_DIM,
-	[EVENT_node_down] = OUT_DIM,
+	[EVENT_send] = OUT_CYAN, [EVENT_recv] = OUT_GREEN,  [EVENT_retransmit] = OUT_YELLOW,
+	[EVENT_gap] = OUT_RED,	 [EVENT_node_up] = OUT_DIM, [EVENT_node_down] = OUT_DIM,
 };
 
 static const struct named *out_head(struct event_log *log, __u32 type, __u32 node, __u64 stamp,

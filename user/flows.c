@@ -29,9 +29,29 @@ struct flows {
 	struct out *out;
 };
 
-enum { NODE, PROTO, LOCAL, REMOTE, STATE, OPENER, OUT_BYTES, IN_BYTES, OUT_PACKETS, IN_PACKETS,
-       IDLE, RETRANSMITS, IN_DUPLICATES, FLAGS_OUT, FLAGS_IN, PID, COMM, UID, CGROUP, FIRST,
-       ADMITTED };
+enum {
+	NODE,
+	PROTO,
+	LOCAL,
+	REMOTE,
+	STATE,
+	OPENER,
+	OUT_BYTES,
+	IN_BYTES,
+	OUT_PACKETS,
+	IN_PACKETS,
+	IDLE,
+	RETRANSMITS,
+	IN_DUPLICATES,
+	FLAGS_OUT,
+	FLAGS_IN,
+	PID,
+	COMM,
+	UID,
+	CGROUP,
+	FIRST,
+	ADMITTED
+};
 
 static const struct out_column columns[] = {
 	[NODE] = { "node", "NODE", 16, 6, 0 },
@@ -59,12 +79,9 @@ static const struct out_column columns[] = {
 };
 
 static const char *const states[FLOW_STATES_NR] = {
-	[FLOW_OPEN] = "open",
-	[FLOW_SYN] = "syn",
-	[FLOW_SYN_ACK] = "syn-ack",
-	[FLOW_ESTABLISHED] = "established",
-	[FLOW_CLOSING] = "closing",
-	[FLOW_CLOSED] = "closed",
+	[FLOW_OPEN] = "open",	    [FLOW_SYN] = "syn",
+	[FLOW_SYN_ACK] = "syn-ack", [FLOW_ESTABLISHED] = "established",
+	[FLOW_CLOSING] = "closing", [FLOW_CLOSED] = "closed",
 	[FLOW_RESET] = "reset",
 };
 
@@ -288,7 +305,10 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 
 static const struct argp_child children[] = { { &where_argp, 0, NULL, 5 }, {} };
 const struct argp flows_argp = {
-	.options = options, .parser = parse, .doc = doc, .children = children,
+	.options = options,
+	.parser = parse,
+	.doc = doc,
+	.children = children,
 };
 
 int cmd_flows(int argc, char **argv)

@@ -168,7 +168,9 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 }
 
 const struct argp help_argp = {
-	.options = options, .parser = parse, .args_doc = "[COMMAND]",
+	.options = options,
+	.parser = parse,
+	.args_doc = "[COMMAND]",
 	.doc = "The list of commands, or one command's options.\v"
 	       "Example:\n\n  tidemark help trace\n",
 };

@@ -10,16 +10,17 @@
 #define BUCKETS 4096
 
 /*
- * An event that waits: for its burst's end, for its turn, or for both. It is in three
- * places: the hash of open bursts, the heap by stamp, the list by arrival. Given out of
- * turn it stays in the heap, marked, until it comes up.
+ * An event that waits: for its burst's end, for its turn, or for both. It is in the list by
+ * arrival; if its beginning is here, in the heap by stamp; and while its burst is open, or
+ * only the end of it has come, in the hash of bursts.
  */
 struct held {
 	struct joined joined;
 	__u64 arrived_ns;
-	struct held *hash_next; /* open bursts, and ends that came before their beginnings */
-	struct held *next; /* by arrival; or free */
-	bool open, begun, given;
+	struct held *hash_next;
+	struct held *prev, *next; /* by arrival; or free */
+	size_t at;		  /* in the heap */
+	bool open, begun;
 };
 
 struct join {
@@ -57,9 +58,6 @@ void join_free(struct join *join)
 {
 	if (!join)
 		return;
-	for (size_t i = 0; i < join->heap_n; i++)
-		if (join->heap[i]->given)
-			free(join->heap[i]);
 	list_free(join->oldest);
 	list_free(join->free);
 	free(join->heap);
@@ -73,41 +71,62 @@ static bool before(const struct held *a, const struct held *b)
 	return x->stamp != y->stamp ? x->stamp < y->stamp : x->node < y->node;
 }
 
-static int heap_push(struct join *join, struct held *held)
+static void heap_set(struct join *join, size_t at, struct held *held)
+{
+	join->heap[at] = held;
+	held->at = at;
+}
+
+/* Find the place of what belongs at or above `at`. */
+static void heap_up(struct join *join, size_t at, struct held *held)
+{
+	for (; at && before(held, join->heap[(at - 1) / 2]); at = (at - 1) / 2)
+		heap_set(join, at, join->heap[(at - 1) / 2]);
+	heap_set(join, at, held);
+}
+
+static void heap_down(struct join *join, size_t at, struct held *held)
+{
+	size_t child;
+
+	while ((child = 2 * at + 1) < join->heap_n) {
+		if (child + 1 < join->heap_n && before(join->heap[child + 1], join->heap[child]))
+			child++;
+		if (!before(join->heap[child], held))
+			break;
+		heap_set(join, at, join->heap[child]);
+		at = child;
+	}
+	heap_set(join, at, held);
+}
+
+static int heap_add(struct join *join, struct held *held)
 {
 	struct held **grown;
-	size_t i = join->heap_n;
 
-	if (i == join->heap_size) {
-		join->heap_size = join->heap_size ? 2 * join->heap_size : 1024;
-		grown = realloc(join->heap, join->heap_size * sizeof(*grown));
-		if (!grown) {
-			join->heap_size = i;
+	if (join->heap_n == join->heap_size) {
+		size_t size = join->heap_size ? 2 * join->heap_size : 1024;
+
+		grown = realloc(join->heap, size * sizeof(*grown));
+		if (!grown)
 			return -ENOMEM;
-		}
 		join->heap = grown;
+		join->heap_size = size;
 	}
-	for (join->heap_n++; i && before(held, join->heap[(i - 1) / 2]); i = (i - 1) / 2)
-		join->heap[i] = join->heap[(i - 1) / 2];
-	join->heap[i] = held;
+	heap_up(join, join->heap_n++, held);
 	return 0;
 }
 
-static void heap_pop(struct join *join)
+static void heap_remove(struct join *join, struct held *held)
 {
 	struct held *last = join->heap[--join->heap_n];
-	size_t i = 0, child;
 
-	while ((child = 2 * i + 1) < join->heap_n) {
-		if (child + 1 < join->heap_n && before(join->heap[child + 1], join->heap[child]))
-			child++;
-		if (!before(join->heap[child], last))
-			break;
-		join->heap[i] = join->heap[child];
-		i = child;
-	}
-	if (join->heap_n)
-		join->heap[i] = last;
+	if (last == held)
+		return;
+	if (before(last, held))
+		heap_up(join, held->at, last);
+	else
+		heap_down(join, held->at, last);
 }
 
 static struct held **bucket(struct join *join, __u32 clock, __u16 generation)
@@ -151,6 +170,7 @@ static struct held *held_new(struct join *join, __u64 now_ns)
 		return NULL;
 	memset(held, 0, sizeof(*held));
 	held->arrived_ns = now_ns;
+	held->prev = join->newest;
 	if (join->newest)
 		join->newest->next = held;
 	else
@@ -159,11 +179,24 @@ static struct held *held_new(struct join *join, __u64 now_ns)
 	return held;
 }
 
+static void held_free(struct join *join, struct held *held)
+{
+	if (held->prev)
+		held->prev->next = held->next;
+	else
+		join->oldest = held->next;
+	if (held->next)
+		held->next->prev = held->prev;
+	else
+		join->newest = held->prev;
+	held->next = join->free;
+	join->free = held;
+}
+
 static void held_end(struct held *held, __u64 run)
 {
 	held->joined.packets = run_packets(run);
 	held->joined.bytes = run_bytes(run);
-	held->joined.last = held->joined.event.stamp + held->joined.packets - 1;
 	held->open = false;
 }
 
@@ -176,7 +209,8 @@ static int join_end(struct join *join, __u32 clock, __u64 run, __u64 now_ns)
 		held_end(held, run);
 		return 0;
 	}
-	held = held_new(join, now_ns);
+	if (!held)
+		held = held_new(join, now_ns);
 	if (!held)
 		return -ENOMEM;
 	held->joined.event.clock = clock;
@@ -190,6 +224,7 @@ static int join_begin(struct join *join, const struct event *e, __u64 now_ns)
 {
 	struct held *held = e->generation ? burst_take(join, e->clock, e->generation) : NULL;
 	__u64 run = 0;
+	int err;
 
 	if (held && !held->begun) {
 		run = held->joined.event.ended;
@@ -203,77 +238,59 @@ static int join_begin(struct join *join, const struct event *e, __u64 now_ns)
 	held->joined.event = *e;
 	held->joined.bytes = e->bytes;
 	held->joined.packets = e->packets;
-	held->joined.last = e->stamp + e->packets - 1;
+	err = heap_add(join, held);
+	if (err) {
+		held_free(join, held);
+		return err;
+	}
 	held->begun = true;
 	held->open = e->generation != 0;
 	if (run)
 		held_end(held, run);
 	else if (held->open)
 		burst_put(join, held);
-	return heap_push(join, held);
+	return 0;
 }
 
+/* Give one, whole or as it is known so far. */
 static int join_one(struct join *join, struct held *held)
 {
-	held->given = true;
-	if (held->open) {
+	int err = join->fn(&held->joined, join->ctx);
+
+	if (held->open)
 		burst_take(join, held->joined.event.clock, held->joined.event.generation);
-		held->open = false;
-	}
-	return join->fn(&held->joined, join->ctx);
+	heap_remove(join, held);
+	held_free(join, held);
+	return err;
 }
 
-/* Let go of what has been given, and of ends whose beginnings nobody will see. */
-static void join_sweep(struct join *join, __u64 now_ns)
+/* Its turn has come: others have had their time, and its burst is over or long overdue. */
+static bool due(const struct join *join, const struct held *held, __u64 now_ns)
 {
-	while (join->heap_n && join->heap[0]->given) {
-		struct held *held = join->heap[0];
-
-		heap_pop(join);
-		held->begun = false; /* out of the heap: the list may free it */
-	}
-	while (join->oldest) {
-		struct held *held = join->oldest;
-		bool stray = !held->begun && !held->given;
-
-		if (held->begun || (stray && held->arrived_ns + 8 * JOIN_WINDOW_NS > now_ns))
-			return;
-		if (stray)
-			burst_take(join, held->joined.event.clock, held->joined.event.generation);
-		join->oldest = held->next;
-		if (!join->oldest)
-			join->newest = NULL;
-		held->next = join->free;
-		join->free = held;
-	}
+	if (join->heap_n > JOIN_MOST)
+		return true;
+	return held->arrived_ns + (held->open ? 2 : 1) * JOIN_WINDOW_NS <= now_ns;
 }
 
 int join_give(struct join *join, __u64 now_ns)
 {
-	struct held *held;
+	struct held *held, *next;
 	int err = 0;
 
-	join_sweep(join, now_ns);
-	while (!err && join->heap_n) {
-		held = join->heap[0];
-		if (!held->given) {
-			bool full = join->heap_n > JOIN_MOST;
-
-			if (!full && (held->arrived_ns + JOIN_WINDOW_NS > now_ns ||
-				      (held->open && held->arrived_ns + 2 * JOIN_WINDOW_NS > now_ns)))
-				break;
-			err = join_one(join, held);
-		}
-		join_sweep(join, now_ns);
-	}
-	/* Too far ahead to wait for its turn. */
-	for (held = join->oldest; !err && held; held = held->next) {
+	while (!err && join->heap_n && due(join, join->heap[0], now_ns))
+		err = join_one(join, join->heap[0]);
+	/* Those too far ahead to get a turn, and ends whose beginnings nobody will see. */
+	for (held = join->oldest; !err && held; held = next) {
+		next = held->next;
 		if (held->arrived_ns + 2 * JOIN_WINDOW_NS > now_ns)
 			break;
-		if (held->begun && !held->given)
+		if (held->begun) {
 			err = join_one(join, held);
+		} else if (held->arrived_ns + 8 * JOIN_WINDOW_NS <= now_ns) {
+			burst_take(join, held->joined.event.clock, held->joined.event.generation);
+			held_free(join, held);
+		}
 	}
-	join_sweep(join, now_ns);
 	return err;
 }
 
@@ -294,14 +311,7 @@ int join_drain(struct join *join)
 {
 	int err = 0;
 
-	while (!err && join->heap_n) {
-		struct held *held = join->heap[0];
-
-		heap_pop(join);
-		if (!held->given)
-			err = join_one(join, held);
-		held->begun = false;
-	}
-	join_sweep(join, ~0ULL);
+	while (!err && join->heap_n)
+		err = join_one(join, join->heap[0]);
 	return err;
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-/* Dispatches: a command is one row of a table. */
+/* Dispatches; the commands are rows of the table in cmd.c. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -9,18 +9,6 @@
 #include "cmd.h"
 #include "log.h"
 #include "version.h"
-
-const struct command commands[] = {
-	{ "up", cmd_up, &up_argp, "", "attach the datapath to nodes" },
-	{ "down", cmd_down, &down_argp, "", "remove the datapath, and nothing else" },
-	{ "show", cmd_show, &show_argp, "[SECTION...]", "nodes, stages, counters, maps, attachments" },
-	{ "doctor", cmd_doctor, &doctor_argp, "", "what this kernel can do, and what is used instead" },
-	{ "flows", cmd_flows, &flows_argp, "", "the connection table" },
-	{ "trace", cmd_trace, &trace_argp, "", "print events as they happen, in causal order" },
-	{ "check", cmd_check, &check_argp, "LOG...", "is any effect before its cause?" },
-	{ "help", cmd_help, &help_argp, "[COMMAND]", "this list, or a command's options" },
-	{},
-};
 
 int main(int argc, char **argv)
 {

@@ -116,6 +116,8 @@ static bool process_comm(pid_t pid, char *out, size_t size)
 	found = fgets(out, size, file);
 	fclose(file);
 	out[strcspn(out, "\n")] = '\0';
+	if (pid == 2 && !strcmp(out, "kthreadd")) /* the kernel's threads: the first namespace */
+		snprintf(out, size, "init");
 	return found && *out;
 }
 

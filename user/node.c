@@ -375,8 +375,7 @@ static size_t attachments_of(const struct tidemark *t, __u32 id, struct attachme
 	size_t n = 0, size = 0;
 
 	*keys = NULL;
-	for (void *at = NULL; !bpf_map_get_next_key(t->map[MAP_attachments], at, &key);
-	     at = &key) {
+	for (void *at = NULL; !bpf_map_get_next_key(t->map[MAP_attachments], at, &key); at = &key) {
 		if (id && key.node != id)
 			continue;
 		if (n == size) {

@@ -21,23 +21,37 @@
 struct show {
 	struct tidemark t;
 	struct datapath_options o;
-	bool json;
+	bool json, titled;
 	struct out *out;
 	char **sections;
 	int sections_n;
 };
 
-static struct out *table_open(struct show *show, const char *title, const struct out_column *columns)
+static struct out *table_open(struct show *show, const char *title,
+			      const struct out_column *columns)
 {
 	if (!show->json)
-		printf("%s%s\n", ftell(stdout) > 0 ? "\n" : "", title);
+		printf("%s%s\n", show->titled ? "\n" : "", title);
+	show->titled = true;
 	return out_open(stdout, columns, show->json ? OUT_JSON : 0);
 }
 
 /* ---- nodes ------------------------------------------------------------------------- */
 
-enum { N_SHOW, N_NODE, N_ID, N_NETNS, N_KIND, N_HLC, N_AHEAD, N_SKEW, N_DEVICES, N_LOST, N_SINCE,
-       N_PATH };
+enum {
+	N_SHOW,
+	N_NODE,
+	N_ID,
+	N_NETNS,
+	N_KIND,
+	N_HLC,
+	N_AHEAD,
+	N_SKEW,
+	N_DEVICES,
+	N_LOST,
+	N_SINCE,
+	N_PATH
+};
 
 static const struct out_column node_columns[] = {
 	[N_SHOW] = { .key = "show" },
@@ -65,7 +79,8 @@ static void devices_of(const struct tidemark *t, __u32 id, char *text, size_t si
 	for (void *at = NULL; !bpf_map_get_next_key(t->map[MAP_attachments], at, &key); at = &key)
 		if (key.node == id && !bpf_map_lookup_elem(t->map[MAP_attachments], &key, &a) &&
 		    used < size)
-			used += snprintf(text + used, size - used, "%s%s", used ? "," : "", a.device);
+			used += snprintf(text + used, size - used, "%s%s", used ? "," : "",
+					 a.device);
 }
 
 static int show_node(__u32 id, const struct node *node, void *ctx)
@@ -80,12 +95,14 @@ static int show_node(__u32 id, const struct node *node, void *ctx)
 	out_str(show->out, N_NODE, node->name);
 	out_u64(show->out, N_ID, id);
 	out_u64(show->out, N_NETNS, node->inode);
-	out_str(show->out, N_KIND, node->flags & NODE_INTERFACE ? "interface" :
-				   node->flags & NODE_HOST	 ? "host" : "netns");
+	out_str(show->out, N_KIND,
+		node->flags & NODE_INTERFACE ? "interface"
+		: node->flags & NODE_HOST    ? "host"
+					     : "netns");
 	out_stamp(show->out, N_HLC, c->now);
 	out_span(show->out, N_AHEAD, clock_ahead_ns(c->now, now));
 	if (c->skew_ns)
-		out_s64(show->out, N_SKEW, c->skew_ns);
+		out_shift(show->out, N_SKEW, c->skew_ns);
 	out_str(show->out, N_DEVICES, devices);
 	out_u64(show->out, N_LOST, c->lost);
 	out_wall(show->out, N_SINCE, node->since_ns);
@@ -165,8 +182,8 @@ static int show_stages(struct show *show)
 	show->out = table_open(show, "STAGES", stage_columns);
 	if (!show->out)
 		return 1;
-#define X(name, live, what)                                                                        \
-	for (__u32 dir = 0; dir < DIRS_NR; dir++)                                                  \
+#define X(name, live, what)                       \
+	for (__u32 dir = 0; dir < DIRS_NR; dir++) \
 		show_stage(show, #name, live, dir, &sum[dir].stage.name, what);
 	STAGES(X)
 #undef X
@@ -194,13 +211,13 @@ static int show_counters(struct show *show)
 	show->out = table_open(show, "COUNTERS", counter_columns);
 	if (!show->out)
 		return 1;
-#define X(name, at, meaning)                                                                       \
-	out_str(show->out, C_SHOW, "counter");                                                     \
-	out_str(show->out, C_REASON, #name);                                                       \
-	out_str(show->out, C_STAGE, #at);                                                          \
-	out_u64(show->out, C_IN, in.reason.name);                                                  \
-	out_u64(show->out, C_OUT, out.reason.name);                                                \
-	out_str(show->out, C_WHAT, meaning);                                                       \
+#define X(name, at, meaning)                        \
+	out_str(show->out, C_SHOW, "counter");      \
+	out_str(show->out, C_REASON, #name);        \
+	out_str(show->out, C_STAGE, #at);           \
+	out_u64(show->out, C_IN, in.reason.name);   \
+	out_u64(show->out, C_OUT, out.reason.name); \
+	out_str(show->out, C_WHAT, meaning);        \
 	out_row(show->out);
 	REASONS(X)
 #undef X
@@ -343,9 +360,8 @@ static const struct {
 	const char *name;
 	int (*show)(struct show *show);
 } sections[] = {
-	{ "nodes", show_nodes },   { "stages", show_stages },
-	{ "counters", show_counters }, { "maps", show_maps },
-	{ "attachments", show_attachments },
+	{ "nodes", show_nodes }, { "stages", show_stages },	      { "counters", show_counters },
+	{ "maps", show_maps },	 { "attachments", show_attachments },
 };
 
 #define SECTIONS (sizeof(sections) / sizeof(sections[0]))
@@ -387,7 +403,10 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 
 static const struct argp_child children[] = { { &where_argp, 0, NULL, 5 }, {} };
 const struct argp show_argp = {
-	.options = options, .parser = parse, .args_doc = "[SECTION...]", .doc = doc,
+	.options = options,
+	.parser = parse,
+	.args_doc = "[SECTION...]",
+	.doc = doc,
 	.children = children,
 };
 
@@ -402,8 +421,10 @@ int cmd_show(int argc, char **argv)
 		for (s = 0; s < SECTIONS && strcmp(show.sections[i], sections[s].name); s++)
 			;
 		if (s == SECTIONS) {
-			log_error("%s: nothing to show by that name; nodes, stages, counters, maps or "
-				  "attachments", show.sections[i]);
+			log_error(
+				"%s: nothing to show by that name; nodes, stages, counters, maps or "
+				"attachments",
+				show.sections[i]);
 			return 2;
 		}
 	}

@@ -24,7 +24,7 @@
 #define STATE_NAMES_MAX 8192
 
 struct bound {
-	__u64 stamp; /* the largest it handed out, or that a file reserved for it */
+	__u64 stamp;  /* the largest it handed out, or that a file reserved for it */
 	bool ticking; /* so what is written must be ahead of it */
 	char name[NODE_NAME_MAX];
 };
@@ -151,7 +151,8 @@ int state_load(struct tidemark *t)
 				state.everyone = state.bounds[i].stamp;
 		if (!state_path(t, aside, ".damaged") && !rename(path, aside))
 			log_warn("%s: damaged; kept as %s, and all clocks start above the largest "
-				 "stamp in it", path, aside);
+				 "stamp in it",
+				 path, aside);
 	}
 	fclose(file);
 	node_each(t, state_correct, t);

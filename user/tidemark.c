@@ -22,6 +22,7 @@
 #include "../bpf/flow.h"
 #include "log.h"
 #include "mounts.h"
+#include "rings.h"
 #include "tidemark.h"
 #include "tidemark.skel.h"
 #include "trace.skel.h"
@@ -77,6 +78,7 @@ void tidemark_close(struct tidemark *t)
 	if (t->dir >= 0)
 		close(t->dir);
 	tidemark_unlock(t);
+	rings_free(t->rings);
 	tidemark_init(t, t->pin_dir, t->state_dir);
 }
 
@@ -211,16 +213,7 @@ int tidemark_open(struct tidemark *t)
 	return 0;
 }
 
-static unsigned power_of_two(size_t n, unsigned least)
-{
-	unsigned p = least;
-
-	while (p < n && p < 1U << 30)
-		p <<= 1;
-	return p;
-}
-
-static void sizes_set(struct tidemark_bpf *skel, const struct sizes *sizes, int cpus)
+static void sizes_set(struct tidemark_bpf *skel, const struct sizes *sizes)
 {
 	unsigned flows = sizes->flows ? sizes->flows : FLOWS_DEFAULT;
 	unsigned nodes = sizes->nodes ? sizes->nodes : NODES_DEFAULT;
@@ -234,25 +227,6 @@ static void sizes_set(struct tidemark_bpf *skel, const struct sizes *sizes, int 
 	bpf_map__set_max_entries(skel->maps.clocks, nodes);
 	bpf_map__set_max_entries(skel->maps.namespaces, NAMESPACES);
 	bpf_map__set_max_entries(skel->maps.newcomers, NEWCOMERS_BYTES);
-	bpf_map__set_max_entries(skel->maps.events, cpus);
-}
-
-/* A ring for each CPU that may ever be. The outer map holds them; nobody else does. */
-static int rings_make(int outer, const struct sizes *sizes, int cpus)
-{
-	size_t bytes = sizes->ring_bytes ? sizes->ring_bytes : RING_DEFAULT;
-	int err = 0, fd;
-
-	for (int cpu = 0; cpu < cpus && !err; cpu++) {
-		fd = bpf_map_create(BPF_MAP_TYPE_RINGBUF, "ring", 0, 0,
-				    power_of_two(bytes, getpagesize()), NULL);
-		if (fd < 0)
-			return -errno;
-		if (bpf_map_update_elem(outer, &cpu, &fd, BPF_ANY))
-			err = -errno;
-		close(fd);
-	}
-	return err;
 }
 
 struct cgroup_root {
@@ -356,10 +330,12 @@ static int load_failed(int err)
 {
 	if (err == -EPERM || err == -EACCES)
 		log_error("the kernel refuses BPF programs (%s); run as root, and see "
-			  "`tidemark doctor`", strerror(-err));
+			  "`tidemark doctor`",
+			  strerror(-err));
 	else
 		log_error("this kernel cannot run the packet programs (%s); `tidemark doctor` says "
-			  "what is missing, -vv what the verifier said", strerror(-err));
+			  "what is missing, -vv what the verifier said",
+			  strerror(-err));
 	return err == -EPERM || err == -EACCES ? err : -EOPNOTSUPP;
 }
 
@@ -383,7 +359,12 @@ int tidemark_create(struct tidemark *t, const struct sizes *sizes)
 	skel = tidemark_bpf__open();
 	if (!skel)
 		return -errno;
-	sizes_set(skel, sizes, cpus);
+	sizes_set(skel, sizes);
+	/* A ring for each CPU that may ever be. The outer map holds them; nobody else does. */
+	t->rings = rings_make(cpus, sizes->ring_bytes ? sizes->ring_bytes : RING_DEFAULT);
+	err = t->rings ? bpf_map__reuse_fd(skel->maps.events, rings_map(t->rings)) : -errno;
+	if (err)
+		goto said;
 	err = tidemark_bpf__load(skel);
 	if (err) {
 		err = load_failed(err);
@@ -394,9 +375,6 @@ int tidemark_create(struct tidemark *t, const struct sizes *sizes)
 		err = -errno;
 		goto said;
 	}
-	err = rings_make(bpf_map__fd(skel->maps.events), sizes, cpus);
-	if (err)
-		goto said;
 	if (mkdir(path, 0700)) {
 		err = -errno;
 		goto said;
@@ -407,6 +385,9 @@ int tidemark_create(struct tidemark *t, const struct sizes *sizes)
 	err = sockets_attach(skel, path);
 	if (err)
 		goto out;
+	err = rings_ready(t->rings);
+	if (err)
+		goto said;
 	if (rename(path, t->pin_dir)) {
 		err = -errno;
 		goto said;

@@ -16,27 +16,27 @@
 #define EXIT_CANNOT 77
 
 /* Every map of the datapath; each is pinned under its own name. */
-#define MAPS(X)                                                                                    \
-	X(nodes)                                                                                   \
-	X(attachments)                                                                             \
-	X(settings)                                                                                \
-	X(clocks)                                                                                  \
-	X(flows)                                                                                   \
-	X(embryonic)                                                                               \
-	X(sends)                                                                                   \
-	X(fragments)                                                                               \
-	X(events)                                                                                  \
-	X(counters)                                                                                \
-	X(owners)                                                                                  \
-	X(namespaces)                                                                              \
-	X(newcomers)                                                                               \
+#define MAPS(X)        \
+	X(nodes)       \
+	X(attachments) \
+	X(settings)    \
+	X(clocks)      \
+	X(flows)       \
+	X(embryonic)   \
+	X(sends)       \
+	X(fragments)   \
+	X(events)      \
+	X(counters)    \
+	X(owners)      \
+	X(namespaces)  \
+	X(newcomers)   \
 	X(pipelines)
 
 enum map {
 #define X(name) MAP_##name,
 	MAPS(X)
 #undef X
-	MAPS_NR
+		MAPS_NR
 };
 
 /* Sizes a user chooses; 0: the default. */
@@ -46,6 +46,8 @@ struct sizes {
 	size_t ring_bytes; /* of events, per CPU */
 };
 
+struct rings;
+
 /*
  * An open datapath. Everything in it is owned by it and closed by tidemark_close(), which
  * takes nothing down: what is pinned goes on.
@@ -53,13 +55,14 @@ struct sizes {
 struct tidemark {
 	const char *pin_dir;
 	const char *state_dir;
-	int dir; /* the pin directory */
-	int lock; /* held by who changes the datapath */
+	int dir;    /* the pin directory */
+	int lock;   /* held by who changes the datapath */
 	bool reads; /* we hold the lock on it that makes us the reader of events */
 	int map[MAPS_NR];
 	int event_end, event_node, flow_tick; /* programs */
-	unsigned cpus; /* with a ring of events each */
-	struct clock *clocks; /* mapped */
+	unsigned cpus;			      /* with a ring of events each */
+	struct rings *rings;		      /* if we made the datapath */
+	struct clock *clocks;		      /* mapped */
 	unsigned clocks_n;
 	struct settings *settings; /* mapped */
 };

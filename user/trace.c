@@ -34,8 +34,9 @@ struct trace {
 	struct tidemark t;
 	struct datapath_options o;
 	struct discover_choice choice;
-	bool json, schema, ours;
-	__u32 *only; /* ids of nodes to print, none: all */
+	bool json, schema;
+	bool open, gone; /* the datapath: ours to tidy up; taken down by somebody else */
+	__u32 *only;	 /* ids of nodes to print, none: all */
 	size_t only_n;
 	__u64 duration_ns;
 	struct ring_buffer *rings;
@@ -119,8 +120,7 @@ static void bursts_end(struct trace *trace, __u64 older_ns)
 		const struct clock *c = &trace->t.clocks[i];
 		__u64 run = *(volatile __u64 *)&c->run;
 
-		if (!run_packets(run) ||
-		    *(volatile __u64 *)&c->opened_ns + older_ns > boot_ns)
+		if (!run_packets(run) || *(volatile __u64 *)&c->opened_ns + older_ns > boot_ns)
 			continue;
 		call.clock = i;
 		bpf_prog_test_run_opts(trace->t.event_end, &opts);
@@ -154,6 +154,11 @@ static void gaps_print(struct trace *trace)
 static void drain(struct trace *trace)
 {
 	trace->now_ns = monotonic_ns(CLOCK_MONOTONIC);
+	if (faccessat(trace->t.dir, "settings", F_OK, 0)) {
+		log_info("the datapath was taken down");
+		trace->gone = trace->stop = true;
+		return;
+	}
 	discover_tick(trace->discover);
 	bursts_end(trace, BURST_MOST_NS);
 	ring_buffer__consume(trace->rings);
@@ -244,7 +249,8 @@ static int trace_loop(struct trace *trace)
 	err = tidemark_watch_processes(&trace->t);
 	if (err)
 		log_warn("processes are not watched (%s): new namespaces are found when something "
-			 "in them makes a socket; `tidemark doctor` says more", strerror(-err));
+			 "in them makes a socket; `tidemark doctor` says more",
+			 strerror(-err));
 	while (!trace->stop && !trace->err) {
 		n = epoll_wait(epoll, ready, 8, -1);
 		for (int i = 0; i < n; i++)
@@ -293,22 +299,16 @@ static int trace_run(struct trace *trace)
 }
 
 /* Of a datapath that is up: only the nodes asked for are printed. */
-static int selected_add(struct trace *trace, const struct selector *selector)
+static int selected_add(const struct netns_seen *seen, const char *name, void *ctx)
 {
-	char name[NODE_NAME_MAX], words[512];
+	struct trace *trace = ctx;
 	struct netns ns;
 	__u32 id = 0, *grown;
-	int fd, err = selector_open(selector, &fd, name, words, sizeof(words));
 
-	if (err) {
-		log_error("%s", words);
-		return 1;
-	}
-	err = netns_identify(fd, &ns);
-	close(fd);
-	if (err || node_by_cookie(&trace->t, ns.cookie, &id)) {
+	if (netns_identify(seen->fd, &ns) || node_by_cookie(&trace->t, ns.cookie, &id)) {
 		log_error("%s: not a node of the datapath that is up; `tidemark show nodes` lists "
-			  "them, `tidemark down` first to choose others", name);
+			  "them, `tidemark down` first to choose others",
+			  name);
 		return 1;
 	}
 	grown = realloc(trace->only, (trace->only_n + 1) * sizeof(*grown));
@@ -335,11 +335,13 @@ static void every_packet_set(struct trace *trace, bool every)
 static int trace_adopt(struct trace *trace)
 {
 	struct tidemark *t = &trace->t;
-	int status = 0;
+	char words[512];
+	int status = 0, ret;
 
 	if (!t->settings->complete) {
-		log_error("%s: left by a start that was interrupted; `tidemark down` clears it away",
-			  t->pin_dir);
+		log_error(
+			"%s: left by a start that was interrupted; `tidemark down` clears it away",
+			t->pin_dir);
 		return 1;
 	}
 	if (trace->o.interfaces_n) {
@@ -347,14 +349,22 @@ static int trace_adopt(struct trace *trace)
 			  t->pin_dir, trace->o.interfaces[0]);
 		return 1;
 	}
-	for (size_t i = 0; i < trace->o.selectors_n && !status; i++)
-		status = selected_add(trace, &trace->o.selectors[i]);
+	state_load(t);
+	/* Left by a trace that was killed: whom it did not know can be added. */
+	if (t->settings->temporary && trace->o.selectors_n)
+		status = discover_now(t, &trace->choice, false) ? 1 : 0;
+	for (size_t i = 0; i < trace->o.selectors_n && !status; i++) {
+		ret = selector_each(&trace->o.selectors[i], selected_add, trace, words,
+				    sizeof(words));
+		if (ret < 0)
+			log_error("%s", words);
+		status = ret ? 1 : 0;
+	}
 	if (!status)
 		status = datapath_skew(t, &trace->o);
 	/* Nodes to come are those the datapath was brought up for. */
 	trace->choice.all = t->settings->all;
 	trace->choice.selectors_n = 0;
-	state_load(t);
 	return status;
 }
 
@@ -369,15 +379,20 @@ static int trace_open(struct trace *trace)
 	err = tidemark_open(t);
 	if (err && err != -ENOENT)
 		return 1;
-	status = err ? datapath_up(t, &trace->o, true) : trace_adopt(trace);
-	if (status)
-		return status;
+	if (err) {
+		status = datapath_up(t, &trace->o, true);
+		if (status)
+			return status;
+	}
 	if (tidemark_read_events(t)) {
 		log_error("events are being read by process %d, and only one can; stop that first",
 			  t->settings->reader);
 		return 1;
 	}
-	trace->ours = t->settings->temporary;
+	status = err ? 0 : trace_adopt(trace);
+	if (status)
+		return status;
+	trace->open = true;
 	/* Set, not left: whoever traced before may have been killed before it took it back. */
 	every_packet_set(trace, trace->o.every_packet || t->settings->every_packet_up);
 	tidemark_unlock(t);
@@ -392,10 +407,10 @@ static int trace_close(struct trace *trace, int status)
 	discover_close(trace->discover);
 	ring_buffer__free(trace->rings);
 	join_free(trace->join);
-	if (trace->t.reads) {
+	if (trace->open && !trace->gone) {
 		every_packet_set(trace, t->settings->every_packet_up);
 		t->settings->reading = 0;
-		if (!trace->ours)
+		if (!t->settings->temporary)
 			state_save(t, STATE_AHEAD_NS);
 		else if (tidemark_lock(t) || datapath_down(t))
 			status = 1;
@@ -484,7 +499,10 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 
 static const struct argp_child children[] = { { &datapath_argp, 0, NULL, 5 }, {} };
 const struct argp trace_argp = {
-	.options = options, .parser = parse, .doc = doc, .children = children,
+	.options = options,
+	.parser = parse,
+	.doc = doc,
+	.children = children,
 };
 
 int cmd_trace(int argc, char **argv)

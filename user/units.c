@@ -38,12 +38,9 @@ static int scaled_parse(const char *text, const struct unit *units, __u64 most, 
 int span_parse(const char *text, __u64 *ns)
 {
 	static const struct unit units[] = {
-		{ "ms", 1000000ULL },
-		{ "s", 1000000000ULL },
-		{ "m", 60 * 1000000000ULL },
-		{ "h", 3600 * 1000000000ULL },
-		{ "d", 86400 * 1000000000ULL },
-		{},
+		{ "ms", 1000000ULL },		{ "s", 1000000000ULL },
+		{ "m", 60 * 1000000000ULL },	{ "h", 3600 * 1000000000ULL },
+		{ "d", 86400 * 1000000000ULL }, {},
 	};
 
 	return scaled_parse(text, units, LLONG_MAX, ns);

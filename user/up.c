@@ -49,12 +49,31 @@ static int selector_is_node(const struct netns_seen *seen, const char *name, voi
 	return 1;
 }
 
+/* An option given now that is not what the datapath was brought up with, or NULL. */
+static const char *option_differs(const struct tidemark *t, const struct datapath_options *o)
+{
+	if (o->clock_per_host && !t->settings->clock_per_host)
+		return "--clock host";
+	if (o->tcx && t->settings->attach_how != ATTACHED_TCX)
+		return "--attach tcx";
+	if (o->every_packet && !t->settings->every_packet_up)
+		return "--every-packet";
+	if (o->sizes.flows || o->sizes.nodes || o->sizes.ring_bytes)
+		return "other table sizes";
+	return NULL;
+}
+
 /* Up already: fine if it is what is asked for. */
 static int up_again(struct tidemark *t, const struct datapath_options *o)
 {
+	const char *differs = option_differs(t, o);
 	char words[512];
 	int ret;
 
+	if (differs) {
+		log_error("%s: already up, without %s; `tidemark down` first", t->pin_dir, differs);
+		return 1;
+	}
 	for (size_t i = 0; i < o->selectors_n; i++) {
 		ret = selector_each(&o->selectors[i], selector_is_node, t, words, sizeof(words));
 		if (ret < 0)
@@ -105,7 +124,8 @@ int cmd_up(int argc, char **argv)
 		return status;
 	err = tidemark_watch_processes(&t);
 	if (err)
-		log_warn("processes are not watched (%s); `tidemark doctor` says more", strerror(-err));
+		log_warn("processes are not watched (%s); `tidemark doctor` says more",
+			 strerror(-err));
 	state_save(&t, STATE_AHEAD_NS);
 	log_info("up, %u nodes", node_count(&t));
 	tidemark_close(&t);
@@ -141,7 +161,10 @@ static error_t down_parse(int key, char *arg, struct argp_state *state)
 
 static const struct argp_child down_children[] = { { &where_argp, 0, NULL, 5 }, {} };
 const struct argp down_argp = {
-	.options = state_options, .parser = down_parse, .doc = down_doc, .children = down_children,
+	.options = state_options,
+	.parser = down_parse,
+	.doc = down_doc,
+	.children = down_children,
 };
 
 static bool is_attached(const struct tidemark *t)
@@ -171,7 +194,8 @@ int cmd_down(int argc, char **argv)
 		return tidemark_destroy(&t) ? 1 : 0;
 	if (err && (t.map[MAP_nodes] < 0 || !t.clocks || !t.settings)) {
 		log_error("%s: what is attached cannot be told any more; remove the filters with "
-			  "tc, then the directory", t.pin_dir);
+			  "tc, then the directory",
+			  t.pin_dir);
 		return 1;
 	}
 	state_load(&t);

@@ -1,0 +1,140 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/* The rings of events, one a CPU, and the map that holds them. */
+#include <errno.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include <bpf/bpf.h>
+#include <bpf/libbpf.h>
+
+#include "rings.h"
+
+struct rings {
+	pthread_t thread;
+	bool running;
+	int map;
+	int err; /* the thread's, once it is joined */
+	unsigned cpus;
+	int *ring; /* descriptors, and */
+	__u32 *cpu; /* their keys */
+};
+
+static unsigned power_of_two(size_t n, unsigned least)
+{
+	unsigned p = least;
+
+	while (p < n && p < 1U << 30)
+		p <<= 1;
+	return p;
+}
+
+/* All in one call waits once. Kernels before 5.13 cannot do that to a map of maps. */
+static void *rings_fill(void *arg)
+{
+	struct rings *rings = arg;
+	__u32 n = rings->cpus;
+
+	if (!bpf_map_update_batch(rings->map, rings->cpu, rings->ring, &n, NULL))
+		return NULL;
+	for (n = 0; n < rings->cpus && !rings->err; n++)
+		if (bpf_map_update_elem(rings->map, &n, &rings->ring[n], BPF_ANY))
+			rings->err = -errno;
+	return NULL;
+}
+
+/* Signals are the business of the thread that was there before. */
+static int rings_start(struct rings *rings)
+{
+	sigset_t all, before;
+	int err;
+
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &before);
+	err = pthread_create(&rings->thread, NULL, rings_fill, rings);
+	pthread_sigmask(SIG_SETMASK, &before, NULL);
+	rings->running = !err;
+	return err;
+}
+
+static void rings_join(struct rings *rings)
+{
+	if (rings->running)
+		pthread_join(rings->thread, NULL);
+	rings->running = false;
+}
+
+static int rings_create(struct rings *rings, size_t bytes)
+{
+	LIBBPF_OPTS(bpf_map_create_opts, opts);
+
+	for (unsigned i = 0; i < rings->cpus; i++) {
+		rings->cpu[i] = i;
+		rings->ring[i] = bpf_map_create(BPF_MAP_TYPE_RINGBUF, "ring", 0, 0,
+						power_of_two(bytes, getpagesize()), NULL);
+		if (rings->ring[i] < 0)
+			return errno;
+	}
+	opts.inner_map_fd = rings->ring[0];
+	rings->map = bpf_map_create(BPF_MAP_TYPE_ARRAY_OF_MAPS, "events", sizeof(__u32),
+				    sizeof(__u32), rings->cpus, &opts);
+	return rings->map < 0 ? errno : 0;
+}
+
+struct rings *rings_make(unsigned cpus, size_t bytes)
+{
+	struct rings *rings = calloc(1, sizeof(*rings));
+	int err = ENOMEM;
+
+	if (!rings)
+		return NULL;
+	rings->map = -1;
+	rings->ring = malloc(cpus * sizeof(*rings->ring));
+	rings->cpu = calloc(cpus, sizeof(*rings->cpu));
+	if (rings->ring && rings->cpu) {
+		for (unsigned i = 0; i < cpus; i++)
+			rings->ring[i] = -1;
+		rings->cpus = cpus;
+		err = rings_create(rings, bytes);
+	}
+	if (!err)
+		err = rings_start(rings);
+	if (!err)
+		return rings;
+	rings_free(rings);
+	errno = err;
+	return NULL;
+}
+
+int rings_map(const struct rings *rings)
+{
+	return rings->map;
+}
+
+int rings_ready(struct rings *rings)
+{
+	__u32 id;
+
+	/* In place is enough. What the thread still waits for concerns nobody. */
+	for (__u32 i = 0; i < rings->cpus && rings->running; i++)
+		if (bpf_map_lookup_elem(rings->map, &i, &id))
+			rings_join(rings);
+	return rings->err;
+}
+
+void rings_free(struct rings *rings)
+{
+	if (!rings)
+		return;
+	rings_join(rings);
+	for (unsigned i = 0; i < rings->cpus; i++)
+		if (rings->ring[i] >= 0)
+			close(rings->ring[i]);
+	if (rings->map >= 0)
+		close(rings->map);
+	free(rings->ring);
+	free(rings->cpu);
+	free(rings);
+}

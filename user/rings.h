@@ -1,0 +1,25 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* The rings of events, one a CPU, and the map that holds them. */
+#ifndef TIDEMARK_RINGS_H
+#define TIDEMARK_RINGS_H
+
+#include <stddef.h>
+
+/*
+ * Putting a ring into the outer map makes the kernel wait until every packet that may
+ * still use what was there before has passed: 10 to 20 ms, though nothing was there
+ * before. So a thread does that, while the rest of the datapath is made.
+ */
+struct rings;
+
+/* Makes the outer map and begins to fill it. NULL and errno. */
+struct rings *rings_make(unsigned cpus, size_t bytes);
+
+int rings_map(const struct rings *rings);
+
+/* Every ring is in its place when this returns 0; -errno. */
+int rings_ready(struct rings *rings);
+
+void rings_free(struct rings *rings);
+
+#endif
