@@ -2,6 +2,9 @@
 # SPDX-License-Identifier: GPL-2.0-only
 # `tidemark trace` begins and ends: which nodes, for how long, for whom, and what it refuses.
 
+# Variables of bats and of lab.bash:
+# shellcheck disable=SC2030,SC2031,SC2153,SC2154
+
 load lab.bash
 
 setup() {
@@ -47,7 +50,7 @@ teardown() {
 	# Until the pipe breaks; a trace that ignored it would be asked forever.
 	await 20 asked_until_ended
 	jq -e .hlc "$DIR/first"
-	! grep -i -e error -e broken "$WORDS"
+	run ! grep -i -e error -e broken "$WORDS"
 	nothing_attached
 }
 

@@ -2,6 +2,9 @@
 # SPDX-License-Identifier: GPL-2.0-only
 # Killed at any time, started again: nothing half-attached, nothing lost, no stamp twice.
 
+# Variables of bats and of lab.bash:
+# shellcheck disable=SC2030,SC2031,SC2153,SC2154
+
 load lab.bash
 
 setup() {

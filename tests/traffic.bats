@@ -2,6 +2,9 @@
 # SPDX-License-Identifier: GPL-2.0-only
 # `tidemark trace` where traffic is large, lossy, cut up or more than a reader can read.
 
+# Variables of bats and of lab.bash:
+# shellcheck disable=SC2030,SC2031,SC2153,SC2154
+
 load lab.bash
 
 setup() {

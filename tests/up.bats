@@ -2,6 +2,9 @@
 # SPDX-License-Identifier: GPL-2.0-only
 # `tidemark up`, `down`, `show`, `flows`, `doctor`: attach, look, and leave nothing behind.
 
+# Variables of bats and of lab.bash:
+# shellcheck disable=SC2030,SC2031,SC2153,SC2154
+
 load lab.bash
 
 setup() {
@@ -309,8 +312,8 @@ watched() { # so many lines, each of them whole
 }
 
 @test "flows and show without a datapath say what to do, and exit 1" {
-	fails '`tidemark up`' tm flows
-	fails '`tidemark up`' tm show
+	fails "tidemark up" tm flows
+	fails "tidemark up" tm show
 }
 
 @test "doctor lists each feature, whether it is here, and what is used instead" {
