@@ -52,13 +52,20 @@ struct clock {
 
 _Static_assert(sizeof(struct clock) == 64, "a clock is one cache line");
 
+/* What the next stamp must reach, whatever the last one was. */
+static inline __u64 clock_floor(__u64 carried, __u64 physical_ns)
+{
+	__u64 physical = physical_ns & ~CLOCK_COUNTER_MASK;
+
+	return carried + 1 > physical ? carried + 1 : physical;
+}
+
 /* The stamp that follows `old`, having heard of `carried` (0: of nothing). */
 static inline __u64 clock_next(__u64 old, __u64 carried, __u64 physical_ns)
 {
-	__u64 next = (old > carried ? old : carried) + 1;
-	__u64 physical = physical_ns & ~CLOCK_COUNTER_MASK;
+	__u64 floor = clock_floor(carried, physical_ns);
 
-	return next > physical ? next : physical;
+	return old + 1 > floor ? old + 1 : floor;
 }
 
 /*
@@ -71,15 +78,16 @@ static inline __u64 clock_next(__u64 old, __u64 carried, __u64 physical_ns)
 static inline __u64 clock_take(__u64 *now, __u64 carried, __u64 physical_ns, __u32 width)
 {
 	__u64 old = *(volatile __u64 *)now, next = 0, got, distance;
+	__u64 floor = clock_floor(carried, physical_ns);
 
 	for (int i = 0; i < 4; i++) {
-		next = clock_next(old, carried, physical_ns);
+		next = old + 1 > floor ? old + 1 : floor;
 		got = __sync_val_compare_and_swap(now, old, next + width - 1);
 		if (got == old)
 			return next;
 		old = got;
 	}
-	distance = clock_next(old, carried, physical_ns) - old;
+	distance = (old + 1 > floor ? old + 1 : floor) - old;
 	return __sync_fetch_and_add(now, distance + width - 1) + distance;
 }
 
