@@ -23,15 +23,22 @@ static __always_inline struct clock *clock_get(__u32 index)
 	return bpf_map_lookup_elem(&clocks, &index);
 }
 
-struct begun {
-	__u64 stamp;
+/* What clock_begin is asked, and what it answers. */
+struct begin {
+	__u64 carried; /* stamp that came with it, 0: none */
+	__u64 wall_ns;
+	__u32 packets;
+	__u32 bytes;
+	__u32 open;  /* a burst begins, of so many packets and bytes; or an event that is whole */
+	__u32 keep;  /* leave the open burst open */
+	__u64 stamp; /* the first of `packets` */
 	__u64 ended; /* struct clock.run of what was open, no packets: nothing was */
 	__u32 generation;
+	__u32 _pad;
 };
 
 /*
- * Begin something new on a clock: end the burst that is open, take stamps. `open` says
- * whether `packets` messages of a new burst begin here, or an event that is whole.
+ * Begin something new on a clock: end the burst that is open, take stamps.
  *
  * One exchange ends the old burst, learns what it came to, and begins the new: whoever
  * does it first, every packet is in exactly one burst, and nobody ever waits. A
@@ -43,23 +50,31 @@ struct begun {
  * stamp is taken beyond that. An opener takes one stamp for every segment it has at once:
  * so the rule holds even if it is interrupted between the exchange and the taking, and
  * whoever interrupts it ends a burst that has no stamp yet.
+ *
+ * Checked by itself: inlined wherever something begins, its retries were half of what
+ * the verifier had to look at.
  */
-static __always_inline void clock_begin(struct clock *c, int open, __u32 packets, __u32 bytes,
-					__u64 carried, __u64 wall_ns, struct begun *b)
+__checked int clock_begin(struct clock *c, struct begin *b)
 {
 	__u64 beyond;
 
-	b->generation = __sync_fetch_and_add(&c->generation, 1) & 0xffff;
-	if (!b->generation) /* means "whole" in a record */
+	if (!c || !b)
+		return 0;
+	if (!b->keep) {
 		b->generation = __sync_fetch_and_add(&c->generation, 1) & 0xffff;
-	b->ended = __sync_lock_test_and_set(
-		&c->run, run_make(b->generation, open ? packets : 0, open ? bytes : 0));
-	if (run_packets(b->ended)) {
-		beyond = READ_ONCE(c->now) + run_packets(b->ended);
-		if (carried < beyond)
-			carried = beyond;
+		if (!b->generation) /* means "whole" in a record */
+			b->generation = __sync_fetch_and_add(&c->generation, 1) & 0xffff;
+		b->ended = __sync_lock_test_and_set(
+			&c->run,
+			run_make(b->generation, b->open ? b->packets : 0, b->open ? b->bytes : 0));
+		if (run_packets(b->ended)) {
+			beyond = READ_ONCE(c->now) + run_packets(b->ended);
+			if (b->carried < beyond)
+				b->carried = beyond;
+		}
 	}
-	b->stamp = clock_take(&c->now, carried, wall_ns, packets);
+	b->stamp = clock_take(&c->now, b->carried, b->wall_ns, b->packets);
+	return 0;
 }
 
 /*
@@ -253,10 +268,9 @@ __checked int event_note(struct __sk_buff *skb, struct pkt *p, __u32 type, __u32
 	struct clock *c;
 	struct flow *f;
 	struct event *e;
-	struct begun b = {};
-	__u64 boot_ns, wall_ns, cause = 0, carried = 0;
-	__u32 width;
-	int message = type == EVENT_send || type == EVENT_recv, open;
+	struct begin b = {};
+	__u64 boot_ns, cause = 0, carried = 0;
+	int message = type == EVENT_send || type == EVENT_recv;
 
 	if (!p || !s)
 		return 0;
@@ -267,16 +281,18 @@ __checked int event_note(struct __sk_buff *skb, struct pkt *p, __u32 type, __u32
 		return 0;
 	d = flow_dir(f, p->from_local);
 	boot_ns = bpf_ktime_get_boot_ns();
-	wall_ns = boot_ns + s->realtime_offset_ns + c->skew_ns;
 	if (p->dir == DIR_IN)
 		cause = event_cause(p, f, count, seq, &carried);
 	if ((!f->pid || f->notes & FLOW_OWNER_LISTENER) && !(p->how & ATTACH_FAR))
 		owner_find(skb, p);
 
-	open = message && !(c->flags & CLOCK_EVERY_PACKET);
-	width = message ? p->segments : 1;
+	b.carried = carried;
+	b.wall_ns = boot_ns + s->realtime_offset_ns + c->skew_ns;
+	b.packets = message ? p->segments : 1;
+	b.bytes = p->fresh;
+	b.open = message && !(c->flags & CLOCK_EVERY_PACKET);
 	if (!s->reading) {
-		clock_begin(c, open, width, p->fresh, carried, wall_ns, &b);
+		clock_begin(c, &b);
 	} else {
 		/* One branch for each outcome: older verifiers lose track of a record that is
 		 * asked twice whether it is there.
@@ -285,20 +301,21 @@ __checked int event_note(struct __sk_buff *skb, struct pkt *p, __u32 type, __u32
 		if (!e) {
 			event_lose(c);
 			count->reason.event_lost++;
-			b.stamp = clock_take(&c->now, carried, wall_ns, width);
+			b.keep = 1;
+			clock_begin(c, &b);
 			goto sent;
 		}
-		clock_begin(c, open, width, p->fresh, carried, wall_ns, &b);
+		clock_begin(c, &b);
 		event_fill(e, p, f, type);
 		e->stamp = b.stamp;
 		e->cause = cause;
-		e->wall_ns = wall_ns;
+		e->wall_ns = b.wall_ns;
 		e->ended = b.ended;
-		e->generation = open ? b.generation : 0;
+		e->generation = b.open ? b.generation : 0;
 		event_submit(e);
 		count->reason.event++;
 	}
-	if (open) {
+	if (b.open) {
 		d->burst = b.stamp;
 		d->generation = b.generation;
 		c->opened_ns = boot_ns;
@@ -323,9 +340,8 @@ __checked int event_handshake(struct pkt *p)
 	struct send_found found = {};
 	struct clock *c;
 	struct flow *f;
-	struct event *e = NULL;
-	struct begun b = {};
-	__u64 wall_ns;
+	struct event *e;
+	struct begin b = { .packets = 1 };
 
 	if (!p || !s)
 		return 0;
@@ -345,17 +361,19 @@ __checked int event_handshake(struct pkt *p)
 	f->peer_clocked = 1;
 	if (p->notes & NOTE_HEARD) /* merged when the handshake is complete, as `accept` */
 		return 0;
-	wall_ns = bpf_ktime_get_boot_ns() + s->realtime_offset_ns + c->skew_ns;
+	b.carried = found.stamp;
+	b.wall_ns = bpf_ktime_get_boot_ns() + s->realtime_offset_ns + c->skew_ns;
 	if (!s->reading) {
-		clock_begin(c, 0, 1, 0, found.stamp, wall_ns, &b);
+		clock_begin(c, &b);
 		return 0;
 	}
 	e = event_reserve();
 	if (!e) {
-		clock_take(&c->now, found.stamp, wall_ns, 1);
+		b.keep = 1;
+		clock_begin(c, &b);
 		return 0;
 	}
-	clock_begin(c, 0, 1, 0, found.stamp, wall_ns, &b);
+	clock_begin(c, &b);
 	__builtin_memset(e, 0, sizeof(*e));
 	e->clock = p->clock;
 	e->node = p->key.node;
