@@ -23,16 +23,24 @@ static __always_inline struct clock *clock_get(__u32 index)
 	return bpf_map_lookup_elem(&clocks, &index);
 }
 
-struct begun {
+/* What begins on a clock, and what comes of it. */
+struct begin {
+	__u64 carried; /* the stamp that came with it, or 0 */
+	__u64 wall_ns;
+	__u32 packets;
+	__u32 bytes;
+	__u8 open; /* a burst of messages, not an event that is whole */
+	__u8 keep; /* there is no room for a record: end nothing */
+	__u16 _pad;
+
+	__u32 generation; /* of the burst, or 0: whole */
 	__u64 stamp;
 	__u64 ended; /* struct clock.run of what was open, no packets: nothing was */
-	__u32 generation;
 };
 
 /*
- * Begin something new on a clock: take a stamp, end the burst that is open. `open` says
- * whether a burst begins here, or an event that is whole. A burst has one stamp, that of
- * its first message: it is what its receivers are told.
+ * Begin something new on a clock: take a stamp, end the burst that is open. A burst has
+ * one stamp, that of its first message: it is what its receivers are told.
  *
  * One exchange ends the old burst, learns what it came to, and begins the new: whoever
  * does it first, every packet is in exactly one burst, and nobody ever waits. A
@@ -46,27 +54,43 @@ struct begun {
  * else another CPU began something in between, whose burst we have just ended, and ours
  * would go on with a stamp older than that event. Then it is whole as it is; nobody has
  * joined it, because only clock_opened() lets them.
+ *
+ * An event that finds no room for its record ticks and merges all the same, for order must
+ * hold for what comes after. It cannot end the open burst, which only a record could tell;
+ * but nothing may be added to that one, here or where its packets are received.
+ *
+ * Checked by itself: inlined wherever something begins, its retries were half of what the
+ * verifier had to look at.
  */
-static __always_inline void clock_begin(struct clock *c, int open, __u32 packets, __u32 bytes,
-					__u64 carried, __u64 wall_ns, struct begun *b)
+__checked int clock_begin(struct clock *c, struct begin *b)
 {
 	__u64 run;
 
+	if (!c || !b)
+		return 0;
+	b->generation = 0;
+	b->ended = 0;
+	if (b->keep) {
+		WRITE_ONCE(c->burst, CLOCK_NO_BURST);
+		b->stamp = clock_take(&c->now, b->carried, b->wall_ns);
+		return 0;
+	}
 	b->generation = __sync_fetch_and_add(&c->generation, 1) & 0xffff;
 	if (!b->generation) /* means "whole" in a record */
 		b->generation = __sync_fetch_and_add(&c->generation, 1) & 0xffff;
-	b->stamp = clock_take(&c->now, carried, wall_ns);
-	run = run_make(b->generation, open ? packets : 0, open ? bytes : 0);
+	b->stamp = clock_take(&c->now, b->carried, b->wall_ns);
+	run = run_make(b->generation, b->open ? b->packets : 0, b->open ? b->bytes : 0);
 	b->ended = __sync_lock_test_and_set(&c->run, run);
-	if (open && READ_ONCE(c->now) == b->stamp)
-		return;
-	if (open) /* if somebody ended it meanwhile, that end will be nobody's */
+	if (b->open && READ_ONCE(c->now) == b->stamp)
+		return 0;
+	if (b->open) /* if somebody ended it meanwhile, that end will be nobody's */
 		__sync_val_compare_and_swap(&c->run, run, run_make(b->generation, 0, 0));
 	b->generation = 0;
+	return 0;
 }
 
 /* From here on messages may join. */
-static __always_inline void clock_opened(struct clock *c, struct flow_dir *d, const struct begun *b,
+static __always_inline void clock_opened(struct clock *c, struct flow_dir *d, const struct begin *b,
 					 __u64 boot_ns)
 {
 	d->burst = b->stamp;
@@ -75,19 +99,6 @@ static __always_inline void clock_opened(struct clock *c, struct flow_dir *d, co
 	/* Unless a later one has begun already. NO_BURST + 1 is 0. */
 	if (READ_ONCE(c->burst) + 1 <= b->stamp)
 		WRITE_ONCE(c->burst, b->stamp);
-}
-
-/*
- * An event that finds no room for its record. It ticks and merges all the same, for order
- * must hold for what comes after. The open burst cannot be ended, which only a record
- * could tell; but nothing may be added to it, here or where its packets are received:
- * what is sent from now on has this event in its past.
- */
-static __always_inline __u64 clock_lose(struct clock *c, __u64 carried, __u64 wall_ns)
-{
-	event_lose(c);
-	WRITE_ONCE(c->burst, CLOCK_NO_BURST);
-	return clock_take(&c->now, carried, wall_ns);
 }
 
 /*
@@ -281,9 +292,9 @@ __checked int event_note(struct __sk_buff *skb, struct pkt *p, __u32 type, __u32
 	struct clock *c;
 	struct flow *f;
 	struct event *e;
-	struct begun b = {};
-	__u64 boot_ns, wall_ns, cause = 0, carried = 0;
-	int message = type == EVENT_send || type == EVENT_recv, open;
+	struct begin b = {};
+	__u64 boot_ns, cause = 0, carried = 0;
+	int message = type == EVENT_send || type == EVENT_recv;
 
 	if (!p || !s)
 		return 0;
@@ -294,15 +305,18 @@ __checked int event_note(struct __sk_buff *skb, struct pkt *p, __u32 type, __u32
 		return 0;
 	d = flow_dir(f, p->from_local);
 	boot_ns = bpf_ktime_get_boot_ns();
-	wall_ns = boot_ns + s->realtime_offset_ns + c->skew_ns;
 	if (p->dir == DIR_IN)
 		cause = event_cause(p, f, count, seq, &carried);
 	if ((!f->pid || f->notes & FLOW_OWNER_LISTENER) && !(p->how & ATTACH_FAR))
 		owner_find(skb, p);
 
-	open = message && !(c->flags & CLOCK_EVERY_PACKET);
+	b.carried = carried;
+	b.wall_ns = boot_ns + s->realtime_offset_ns + c->skew_ns;
+	b.packets = p->segments;
+	b.bytes = p->fresh;
+	b.open = message && !(c->flags & CLOCK_EVERY_PACKET);
 	if (!s->reading) {
-		clock_begin(c, open, p->segments, p->fresh, carried, wall_ns, &b);
+		clock_begin(c, &b);
 	} else {
 		/* One branch for each outcome: older verifiers lose track of a record that is
 		 * asked twice whether it is there.
@@ -310,20 +324,22 @@ __checked int event_note(struct __sk_buff *skb, struct pkt *p, __u32 type, __u32
 		e = event_reserve();
 		if (!e) {
 			count->reason.event_lost++;
-			b.stamp = clock_lose(c, carried, wall_ns);
+			event_lose(c);
+			b.keep = 1;
+			clock_begin(c, &b);
 			goto sent;
 		}
-		clock_begin(c, open, p->segments, p->fresh, carried, wall_ns, &b);
+		clock_begin(c, &b);
 		event_fill(e, p, f, type);
 		e->stamp = b.stamp;
 		e->cause = cause;
-		e->wall_ns = wall_ns;
+		e->wall_ns = b.wall_ns;
 		e->ended = b.ended;
-		e->generation = open ? b.generation : 0;
+		e->generation = b.generation;
 		event_submit(e);
 		count->reason.event++;
 	}
-	if (open && b.generation)
+	if (b.generation)
 		clock_opened(c, d, &b, boot_ns);
 sent:
 	if (p->dir == DIR_IN)
@@ -345,8 +361,7 @@ __checked int event_handshake(struct pkt *p)
 	struct clock *c;
 	struct flow *f;
 	struct event *e = NULL;
-	struct begun b = {};
-	__u64 wall_ns;
+	struct begin b = {};
 
 	if (!p || !s)
 		return 0;
@@ -366,17 +381,19 @@ __checked int event_handshake(struct pkt *p)
 	f->peer_clocked = 1;
 	if (p->notes & NOTE_HEARD) /* merged when the handshake is complete, as `accept` */
 		return 0;
-	wall_ns = bpf_ktime_get_boot_ns() + s->realtime_offset_ns + c->skew_ns;
+	b.carried = found.stamp;
+	b.wall_ns = bpf_ktime_get_boot_ns() + s->realtime_offset_ns + c->skew_ns;
 	if (!s->reading) {
-		clock_begin(c, 0, 1, 0, found.stamp, wall_ns, &b);
+		clock_begin(c, &b);
 		return 0;
 	}
 	e = event_reserve();
-	if (!e) {
-		clock_lose(c, found.stamp, wall_ns);
+	if (!e) { /* only an end was to be told, and it will be: not a loss */
+		b.keep = 1;
+		clock_begin(c, &b);
 		return 0;
 	}
-	clock_begin(c, 0, 1, 0, found.stamp, wall_ns, &b);
+	clock_begin(c, &b);
 	__builtin_memset(e, 0, sizeof(*e));
 	e->clock = p->clock;
 	e->node = p->key.node;

@@ -55,13 +55,20 @@ struct clock {
 
 _Static_assert(sizeof(struct clock) == 64, "a clock is one cache line");
 
-/* The stamp that follows `old`, having heard of `carried` (0: of nothing). */
-static inline __u64 clock_next(__u64 old, __u64 carried, __u64 physical_ns)
+/* The least the next stamp may be, having heard of `carried` (0: of nothing). */
+static inline __u64 clock_floor(__u64 carried, __u64 physical_ns)
 {
-	__u64 next = (old > carried ? old : carried) + 1;
 	__u64 physical = physical_ns & ~CLOCK_COUNTER_MASK;
 
-	return next > physical ? next : physical;
+	return carried + 1 > physical ? carried + 1 : physical;
+}
+
+/* The stamp that follows `old`: both rules in one, for a send has heard of nothing. */
+static inline __u64 clock_next(__u64 old, __u64 carried, __u64 physical_ns)
+{
+	__u64 floor = clock_floor(carried, physical_ns);
+
+	return old + 1 > floor ? old + 1 : floor;
 }
 
 /*
@@ -73,17 +80,18 @@ static inline __u64 clock_next(__u64 old, __u64 carried, __u64 physical_ns)
  */
 static inline __u64 clock_take(__u64 *now, __u64 carried, __u64 physical_ns)
 {
-	__u64 old = *(volatile __u64 *)now, next, got, distance;
+	__u64 floor = clock_floor(carried, physical_ns);
+	__u64 old = *(volatile __u64 *)now, next, got;
 
 	for (int i = 0; i < 4; i++) {
-		next = clock_next(old, carried, physical_ns);
+		next = old + 1 > floor ? old + 1 : floor;
 		got = __sync_val_compare_and_swap(now, old, next);
 		if (got == old)
 			return next;
 		old = got;
 	}
-	distance = clock_next(old, carried, physical_ns) - old;
-	return __sync_fetch_and_add(now, distance) + distance;
+	next = old + 1 > floor ? old + 1 : floor;
+	return __sync_fetch_and_add(now, next - old) + (next - old);
 }
 
 /*

@@ -67,9 +67,17 @@ static __always_inline void addr_from_v4(__u8 to[16], __be32 from)
 	word[3] = from;
 }
 
+/*
+ * By words, which every place an address is in allows. Told of bytes only, the compiler
+ * copies bytes: 32 instructions, of which the verifier follows every one.
+ */
+struct addr_words {
+	__u32 word[4];
+} __attribute__((may_alias));
+
 static __always_inline void addr_copy(__u8 to[16], const __u8 from[16])
 {
-	__builtin_memcpy(to, from, 16);
+	*(struct addr_words *)to = *(const struct addr_words *)from;
 }
 
 /* Over Ethernet and VLAN tags; the ethertype is what skb->protocol says without them. */

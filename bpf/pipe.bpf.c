@@ -67,7 +67,7 @@ SEC("syscall")
 int event_end(struct event_call *call)
 {
 	struct clock *c = clock_get(call->clock);
-	struct begun b = {};
+	struct begin b = {};
 	struct event *e;
 
 	if (!c || !run_packets(READ_ONCE(c->run)))
@@ -98,26 +98,27 @@ int event_node(struct event_call *call)
 {
 	struct clock *c = clock_get(call->clock);
 	struct settings *s = settings_get();
-	struct begun b = {};
+	struct begin b = {};
 	struct event *e;
-	__u64 wall_ns;
 
 	if (!c || !s)
 		return 0;
-	wall_ns = bpf_ktime_get_boot_ns() + s->realtime_offset_ns + c->skew_ns;
+	b.wall_ns = bpf_ktime_get_boot_ns() + s->realtime_offset_ns + c->skew_ns;
 	if (!s->reading) {
-		clock_begin(c, 0, 1, 0, 0, wall_ns, &b);
+		clock_begin(c, &b);
 		return 0;
 	}
 	e = event_reserve();
 	if (!e) {
-		clock_lose(c, 0, wall_ns);
+		event_lose(c);
+		b.keep = 1;
+		clock_begin(c, &b);
 		return 0;
 	}
-	clock_begin(c, 0, 1, 0, 0, wall_ns, &b);
+	clock_begin(c, &b);
 	__builtin_memset(e, 0, sizeof(*e));
 	e->stamp = b.stamp;
-	e->wall_ns = wall_ns;
+	e->wall_ns = b.wall_ns;
 	e->ended = b.ended;
 	e->type = call->type;
 	e->clock = call->clock;
