@@ -304,6 +304,21 @@ static void test_reset(void)
 	       "RST after both FINs: nothing more to close");
 }
 
+/* A port that is closed: whoever knocks on, it is no connection. */
+static void test_refused(void)
+{
+	rig_reset(&r);
+	in(SYN, 500, 0);
+	out(RST | ACK, 100, 0);
+	step(DIR_IN, ACK, 501, 0, RIG_EMBRYONIC, FLOW_RESET, "who was refused is not admitted");
+	step(DIR_IN, ACK, 501, 10, RIG_EMBRYONIC, FLOW_RESET, "by saying more");
+	rig_reset(&r);
+	in(ACK, 500, 0);
+	out(RST, 100, 0);
+	step(DIR_IN, ACK, 500, 0, RIG_EMBRYONIC, FLOW_RESET, "nor who began without a SYN");
+	fine("all accounted for");
+}
+
 /* Everything of the connection before is gone, and what comes is a new one. */
 static void reused(const char *sentence)
 {
@@ -340,6 +355,9 @@ static void test_reuse(void)
 	rig_reset(&r);
 	in(ACK | FIN, 400, 0);
 	reused("a stray of an older connection does not hide the new one");
+	rig_reset(&r);
+	in(ACK, 400, 0);
+	reused("nor does one that closes nothing");
 	handshake();
 	out(SYN, 7000, 0);
 	conn_flow(&r, &web, IPPROTO_TCP, &f);
@@ -451,6 +469,7 @@ int main(void)
 	test_repetition();
 	test_hole();
 	test_reset();
+	test_refused();
 	test_reuse();
 	test_udp();
 	test_flood();
