@@ -234,7 +234,8 @@ expect() { # WANT CONDITION
 	got=$(events "$2")
 	[ "$got" = "$1" ] || {
 		echo "want $1, got $got events: $2" >&2
-		jq -r '[.hlc, .node, .type, .src, .dst, .bytes, .packets] | @tsv' "$LOG" | head -n 40 >&2
+		jq -r '[.hlc, .node, .type, .src, .dst, .bytes, .packets] | @tsv' "$LOG" |
+			head -n 40 >&2
 		cat "$WORDS" >&2
 		return 1
 	}
