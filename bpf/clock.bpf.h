@@ -99,6 +99,9 @@ static __always_inline void clock_opened(struct clock *c, struct flow_dir *d, co
 	/* Unless a later one has begun already. NO_BURST + 1 is 0. */
 	if (READ_ONCE(c->burst) + 1 <= b->stamp)
 		WRITE_ONCE(c->burst, b->stamp);
+	/* Another CPU may have said meanwhile that nothing may be added: say it again. */
+	if (READ_ONCE(c->now) != b->stamp)
+		WRITE_ONCE(c->burst, CLOCK_NO_BURST);
 }
 
 /*

@@ -34,6 +34,14 @@ static __always_inline __u32 flow_now(void)
 	return bpf_jiffies64();
 }
 
+/* The wall clock, for a new flow only. */
+static __always_inline __u64 flow_wall(void)
+{
+	const struct settings *s = settings_get();
+
+	return bpf_ktime_get_boot_ns() + (s ? s->realtime_offset_ns : 0);
+}
+
 static __always_inline struct flow_dir *flow_dir(struct flow *f, int from_local)
 {
 	return from_local ? &f->dir[DIR_OUT] : &f->dir[DIR_IN];
@@ -64,7 +72,6 @@ static __always_inline int flow_admits(struct flow *f, const struct pkt *p)
  */
 static __always_inline struct flow *flow_embryonic(struct pass *at, struct pkt *p)
 {
-	const struct settings *s = settings_get();
 	struct flow *f = bpf_map_lookup_elem(&embryonic, &p->key), *admitted;
 
 	if (!f) {
@@ -76,7 +83,7 @@ static __always_inline struct flow *flow_embryonic(struct pass *at, struct pkt *
 		}
 		if (!f->first_ns) {
 			at->count->reason.flow_new++;
-			f->first_ns = bpf_ktime_get_boot_ns() + (s ? s->realtime_offset_ns : 0);
+			f->first_ns = flow_wall();
 			f->opener = p->from_local ? FLOW_OPENER_LOCAL : FLOW_OPENER_REMOTE;
 			/* TCP that does not begin with a SYN is older than we are. */
 			if (p->key.proto == IPPROTO_TCP &&
@@ -161,11 +168,10 @@ static __always_inline __u32 flow_fresh(struct flow_dir *d, __u32 *seq, __u32 le
 static __always_inline void flow_restart(struct flow *f, const struct pkt *p)
 {
 	__u8 notes = f->notes & FLOW_ADMITTED;
-	__u64 first_ns = f->first_ns;
 
 	*f = flow_empty;
 	f->notes = notes;
-	f->first_ns = first_ns;
+	f->first_ns = flow_wall();
 	f->opener = p->from_local ? FLOW_OPENER_LOCAL : FLOW_OPENER_REMOTE;
 }
 
