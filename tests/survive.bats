@@ -178,7 +178,7 @@ same_world() {
 }
 
 # One exchange while a trace of its own runs; its log goes to a file.
-session() { # FILE ARGS...
+exchange() { # FILE ARGS...
 	trace_start -n netns:client -n netns:server "${@:2}"
 	udp_ask client 10 10.1.0.2 7
 	trace_stop
@@ -195,17 +195,17 @@ stamps_go_on() { # FIRST SECOND
 }
 
 @test "after down and up again, the stamps of a node are above those before" {
-	session "$DIR/one"
-	session "$DIR/two"
+	exchange "$DIR/one"
+	exchange "$DIR/two"
 	stamps_go_on "$DIR/one" "$DIR/two"
 }
 
 @test "after a reboot with the clock set back an hour they are above them too" {
-	session "$DIR/one" --skew client=+1h --skew server=+1h
+	exchange "$DIR/one" --skew client=+1h --skew server=+1h
 	# Nothing of the bpf file system is left after a reboot, only the state directory.
 	umount /sys/fs/bpf
 	mount -t bpf none /sys/fs/bpf
-	session "$DIR/two"
+	exchange "$DIR/two"
 	stamps_go_on "$DIR/one" "$DIR/two"
 }
 
@@ -220,28 +220,28 @@ stamps_go_on() { # FIRST SECOND
 	tm down
 	# What was on disk when the machine stopped.
 	cp "$DIR/saved" "$STATE/clocks"
-	session "$DIR/two"
+	exchange "$DIR/two"
 	[[ $(lowest "$DIR/two" client) > $(highest "$DIR/one" client) ]]
 }
 
 @test "without the state they would not be: the test above can fail" {
-	session "$DIR/one" --skew client=+1h
+	exchange "$DIR/one" --skew client=+1h
 	rm -r "$STATE"
-	session "$DIR/two"
+	exchange "$DIR/two"
 	[[ $(lowest "$DIR/two" client) < $(highest "$DIR/one" client) ]]
 }
 
 @test "a damaged state file is kept aside and said, and clocks start above what is left of it" {
-	session "$DIR/one" --skew client=+1h
+	exchange "$DIR/one" --skew client=+1h
 	head -c -5 "$STATE/clocks" >"$DIR/cut"
 	cp "$DIR/cut" "$STATE/clocks"
-	session "$DIR/two"
+	exchange "$DIR/two"
 	grep -F damaged "$WORDS"
 	cmp "$DIR/cut" "$STATE/clocks.damaged"
 	stamps_go_on "$DIR/one" "$DIR/two"
 	# Rubbish is no reason to give up either.
 	head -c 1000 /dev/urandom >"$STATE/clocks"
-	session "$DIR/three"
+	exchange "$DIR/three"
 	grep -F damaged "$WORDS"
 	expect 20 '.type == "send"'
 	tail -n 1 "$STATE/clocks" | grep -x end
