@@ -31,7 +31,7 @@ one_burst_each() {
 	expect 2000 '.node == "client" and .type == "recv"'
 	expect 2000 '.node == "server" and .type == "send"'
 	expect 2000 '.node == "server" and .type == "recv"'
-	expect 0 '.type == "gap" or .type == "retransmit"'
+	expect 0 '.type == "gap"' # a slow machine may really retransmit; that adds no message
 }
 
 @test "2000 requests on one connection are one send and one recv burst each, at each node" {
