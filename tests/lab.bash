@@ -301,12 +301,14 @@ objects() {
 			bpftool -j map show pinned "$pin" 2>/dev/null |
 				jq -r 'select(.id) | "map \(.id)"'
 		done
-		bpftool -j map dump pinned "$PIN/events" 2>/dev/null |
-			jq -r '.[] | .inner_map_id // .value // empty | if type == "array"
-				then "map \(.[0] + "" )" else "map \(.)" end' 2>/dev/null
-		{
-			tc_filters
-		} | grep -oE 'tidemark_(in|out).* id [0-9]+' | sed 's/.* id /prog /'
+		# Rings, by id: a number, or its bytes in hex from the lowest on.
+		bpftool -j map dump pinned "$PIN/events" 2>/dev/null | jq -r '
+			def hex: ltrimstr("0x") | explode | reduce .[] as $c
+				(0; . * 16 + if $c >= 97 then $c - 87 else $c - 48 end);
+			.[] | .inner_map_id // .value | if type == "array"
+				then reduce (reverse[] | hex) as $byte (0; . * 256 + $byte)
+				else . end | "map \(.)"'
+		tc_filters | grep -oE 'tidemark_(in|out).* id [0-9]+' | sed 's/.* id /prog /'
 	} | sort -u
 }
 
