@@ -302,22 +302,30 @@ objects() {
 			bpftool -j map show pinned "$pin" 2>/dev/null |
 				jq -r 'select(.id) | "map \(.id)"'
 		done
-		bpftool -j map dump pinned "$PIN/events" 2>/dev/null |
-			jq -r '.[] | .inner_map_id // .value // empty | if type == "array"
-				then "map \(.[0] + "" )" else "map \(.)" end' 2>/dev/null
-		{
-			tc_filters
-		} | grep -oE 'tidemark_(in|out).* id [0-9]+' | sed 's/.* id /prog /'
+		# Rings, by id: a number, or its bytes in hex from the lowest on.
+		bpftool -j map dump pinned "$PIN/events" 2>/dev/null | jq -r '
+			def hex: ltrimstr("0x") | explode | reduce .[] as $c
+				(0; . * 16 + if $c >= 97 then $c - 87 else $c - 48 end);
+			.[] | .inner_map_id // .value | if type == "array"
+				then reduce (reverse[] | hex) as $byte (0; . * 256 + $byte)
+				else . end | "map \(.)"'
+		tc_filters | grep -oE 'tidemark_(in|out).* id [0-9]+' | sed 's/.* id /prog /'
 	} | sort -u
 }
 
-# Of the objects listed in a file, those that still are.
+# Of the objects listed in a file, those that still are. By asking for the ids alone: bpftool
+# opens each object, and kernels keep a program array for ever that is opened while it dies.
 objects_left() { # FILE
-	{
-		bpftool -j prog show | jq -r '.[] | "prog \(.id)"'
-		bpftool -j map show | jq -r '.[] | "map \(.id)"'
-		bpftool -j link show | jq -r '.[] | "link \(.id)"'
-	} | sort -u | comm -12 - "$1"
+	python3 - <<-'EOF' | sort -u | comm -12 - "$1"
+	import ctypes, os
+	number = {"x86_64": 321, "aarch64": 280}[os.uname().machine]
+	libc = ctypes.CDLL(None, use_errno=True)
+	for kind, command in ("prog", 11), ("map", 12), ("link", 31):  # BPF_*_GET_NEXT_ID
+	    at = (ctypes.c_uint32 * 4)()
+	    while libc.syscall(number, command, ctypes.byref(at), 12) == 0:
+	        at[0] = at[1]
+	        print(kind, at[0])
+	EOF
 }
 
 objects_gone() {

@@ -31,6 +31,8 @@ same_world() {
 	[ "$(grep -c prog "$DIR/objects")" -ge 10 ]
 	[ "$(grep -c link "$DIR/objects")" -ge 1 ]
 	run ! same_world
+	run ! objects_gone "$DIR/objects"
+	[ "$(objects_left "$DIR/objects" | wc -l)" = "$(wc -l <"$DIR/objects")" ]
 	tm down
 	await 10 same_world
 	await 10 objects_gone "$DIR/objects"
