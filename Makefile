@@ -38,7 +38,7 @@ SKEL    := $(if $(PIPE),$S/tidemark.skel.h) $(if $(TRACE),$S/trace.skel.h)
 DATA    := $(patsubst %,$B/%.o,$(wildcard user/*.json user/*.html user/*.css user/*.js))
 OBJ     := $(patsubst %.c,$B/%.o,$(filter-out user/libelf.c,$(wildcard user/*.c))) $(DATA)
 PARTS   := $(filter-out $B/user/main.o,$(OBJ)) $B/user/libelf.a
-PKT     := $(patsubst %.c,$B/%.o,$(wildcard tests/pkt.c))
+PKT     := $(patsubst %.c,$B/%.o,$(wildcard tests/pkt.c tests/rig.c))
 program  = $(patsubst %.c,$1/%,$(wildcard tests/$2_*.c))
 PROGRAMS := $(foreach k,unit pkt bench fuzz,$(call program,$B,$k))
 NAMED   := $(shell git describe --tags --always --dirty 2>/dev/null || echo 0.1)
@@ -174,10 +174,11 @@ uninstall: ## what install put there
 	rm -f $(DESTDIR)$(PREFIX)/bin/tidemark $(SERVICE) $(MAN) $(COMPLETE)
 
 clean: ## what make made
-	rm -rf $(addprefix $B/,bpf user tests version.h tidemark.o trace.o bench.o) $S/*.skel.h $(BIN) \
+	rm -rf $(addprefix $B/,bpf user tests version.h tidemark.o trace.o bench.o) \
+		$S/*.skel.h $(BIN) \
 		$(if $(O),,$B .asan .fuzz .arm64)
 
-vmlinux: ## remake vmlinux/ from a kernel's BTF (for a developer; never used by make)
-	$(Q)tools/vmlinux
+vmlinux: ## every type of this kernel in .build/vmlinux.h, to look fields up (never compiled in)
+	$(Q)mkdir -p $B && BPFTOOL=$(BPFTOOL) vmlinux/dump >$B/vmlinux.h
 
 -include $(wildcard $B/*/*.d)

@@ -23,58 +23,85 @@ static __always_inline struct clock *clock_get(__u32 index)
 	return bpf_map_lookup_elem(&clocks, &index);
 }
 
-/* What clock_begin is asked, and what it answers. */
+/* What begins on a clock, and what comes of it. */
 struct begin {
-	__u64 carried; /* stamp that came with it, 0: none */
+	__u64 carried; /* the stamp that came with it, or 0 */
 	__u64 wall_ns;
 	__u32 packets;
 	__u32 bytes;
-	__u32 open;  /* a burst begins, of so many packets and bytes; or an event that is whole */
-	__u32 keep;  /* leave the open burst open */
-	__u64 stamp; /* the first of `packets` */
+	__u8 open; /* a burst of messages, not an event that is whole */
+	__u8 keep; /* there is no room for a record: end nothing */
+	__u16 _pad;
+
+	__u32 generation; /* of the burst, or 0: whole */
+	__u64 stamp;
 	__u64 ended; /* struct clock.run of what was open, no packets: nothing was */
-	__u32 generation;
-	__u32 _pad;
 };
 
 /*
- * Begin something new on a clock: end the burst that is open, take stamps.
+ * Begin something new on a clock: take a stamp, end the burst that is open. A burst has
+ * one stamp, that of its first message: it is what its receivers are told.
  *
  * One exchange ends the old burst, learns what it came to, and begins the new: whoever
  * does it first, every packet is in exactly one burst, and nobody ever waits. A
  * generation comes round after 65536 beginnings, so burst_extend compares the burst's
  * stamp too before it takes a run for its own.
  *
- * The messages of a burst have the stamps that follow its own, without anyone writing
- * them down. Those of the ended burst reach at most its packets beyond `now`, so the new
- * stamp is taken beyond that. An opener takes one stamp for every segment it has at once:
- * so the rule holds even if it is interrupted between the exchange and the taking, and
- * whoever interrupts it ends a burst that has no stamp yet.
+ * What may go on with a burst is only what no later stamp of its clock can have caused.
+ * So the stamp is taken first and the old burst ended after: what still joins that one in
+ * between was sent before the new event was anyone's past (its packet is still with us).
+ * And the new burst may go on only if its stamp is still the latest once it is in place:
+ * else another CPU began something in between, whose burst we have just ended, and ours
+ * would go on with a stamp older than that event. Then it is whole as it is; nobody has
+ * joined it, because only clock_opened() lets them.
  *
- * Checked by itself: inlined wherever something begins, its retries were half of what
- * the verifier had to look at.
+ * An event that finds no room for its record ticks and merges all the same, for order must
+ * hold for what comes after. It cannot end the open burst, which only a record could tell;
+ * but nothing may be added to that one, here or where its packets are received.
+ *
+ * Checked by itself: inlined wherever something begins, its retries were half of what the
+ * verifier had to look at.
  */
 __checked int clock_begin(struct clock *c, struct begin *b)
 {
-	__u64 beyond;
+	__u64 run;
 
 	if (!c || !b)
 		return 0;
-	if (!b->keep) {
-		b->generation = __sync_fetch_and_add(&c->generation, 1) & 0xffff;
-		if (!b->generation) /* means "whole" in a record */
-			b->generation = __sync_fetch_and_add(&c->generation, 1) & 0xffff;
-		b->ended = __sync_lock_test_and_set(
-			&c->run,
-			run_make(b->generation, b->open ? b->packets : 0, b->open ? b->bytes : 0));
-		if (run_packets(b->ended)) {
-			beyond = READ_ONCE(c->now) + run_packets(b->ended);
-			if (b->carried < beyond)
-				b->carried = beyond;
-		}
+	b->generation = 0;
+	b->ended = 0;
+	if (b->keep) {
+		WRITE_ONCE(c->burst, CLOCK_NO_BURST);
+		b->stamp = clock_take(&c->now, b->carried, b->wall_ns);
+		return 0;
 	}
-	b->stamp = clock_take(&c->now, b->carried, b->wall_ns, b->packets);
+	b->generation = __sync_fetch_and_add(&c->generation, 1) & 0xffff;
+	if (!b->generation) /* means "whole" in a record */
+		b->generation = __sync_fetch_and_add(&c->generation, 1) & 0xffff;
+	b->stamp = clock_take(&c->now, b->carried, b->wall_ns);
+	run = run_make(b->generation, b->open ? b->packets : 0, b->open ? b->bytes : 0);
+	b->ended = __sync_lock_test_and_set(&c->run, run);
+	if (b->open && READ_ONCE(c->now) == b->stamp)
+		return 0;
+	if (b->open) /* if somebody ended it meanwhile, that end will be nobody's */
+		__sync_val_compare_and_swap(&c->run, run, run_make(b->generation, 0, 0));
+	b->generation = 0;
 	return 0;
+}
+
+/* From here on messages may join. */
+static __always_inline void clock_opened(struct clock *c, struct flow_dir *d, const struct begin *b,
+					 __u64 boot_ns)
+{
+	d->burst = b->stamp;
+	d->generation = b->generation;
+	c->opened_ns = boot_ns;
+	/* Unless a later one has begun already. NO_BURST + 1 is 0. */
+	if (READ_ONCE(c->burst) + 1 <= b->stamp)
+		WRITE_ONCE(c->burst, b->stamp);
+	/* Another CPU may have said meanwhile that nothing may be added: say it again. */
+	if (READ_ONCE(c->now) != b->stamp)
+		WRITE_ONCE(c->burst, CLOCK_NO_BURST);
 }
 
 /*
@@ -288,7 +315,7 @@ __checked int event_note(struct __sk_buff *skb, struct pkt *p, __u32 type, __u32
 
 	b.carried = carried;
 	b.wall_ns = boot_ns + s->realtime_offset_ns + c->skew_ns;
-	b.packets = message ? p->segments : 1;
+	b.packets = p->segments;
 	b.bytes = p->fresh;
 	b.open = message && !(c->flags & CLOCK_EVERY_PACKET);
 	if (!s->reading) {
@@ -299,8 +326,8 @@ __checked int event_note(struct __sk_buff *skb, struct pkt *p, __u32 type, __u32
 		 */
 		e = event_reserve();
 		if (!e) {
-			event_lose(c);
 			count->reason.event_lost++;
+			event_lose(c);
 			b.keep = 1;
 			clock_begin(c, &b);
 			goto sent;
@@ -311,16 +338,12 @@ __checked int event_note(struct __sk_buff *skb, struct pkt *p, __u32 type, __u32
 		e->cause = cause;
 		e->wall_ns = b.wall_ns;
 		e->ended = b.ended;
-		e->generation = b.open ? b.generation : 0;
+		e->generation = b.generation;
 		event_submit(e);
 		count->reason.event++;
 	}
-	if (b.open) {
-		d->burst = b.stamp;
-		d->generation = b.generation;
-		c->opened_ns = boot_ns;
-		WRITE_ONCE(c->burst, b.stamp);
-	}
+	if (b.generation)
+		clock_opened(c, d, &b, boot_ns);
 sent:
 	if (p->dir == DIR_IN)
 		f->cause = cause;
@@ -340,8 +363,8 @@ __checked int event_handshake(struct pkt *p)
 	struct send_found found = {};
 	struct clock *c;
 	struct flow *f;
-	struct event *e;
-	struct begin b = { .packets = 1 };
+	struct event *e = NULL;
+	struct begin b = {};
 
 	if (!p || !s)
 		return 0;
@@ -368,7 +391,7 @@ __checked int event_handshake(struct pkt *p)
 		return 0;
 	}
 	e = event_reserve();
-	if (!e) {
+	if (!e) { /* only an end was to be told, and it will be: not a loss */
 		b.keep = 1;
 		clock_begin(c, &b);
 		return 0;

@@ -26,6 +26,9 @@
 #define CLOCK_FLAG_AHEAD_NS (500ULL * 1000 * 1000)
 #define CLOCK_MAX_AHEAD_NS (24ULL * 3600 * 1000 * 1000 * 1000)
 
+/* clock.burst, when nothing may be added to the burst that is open. No stamp is all ones. */
+#define CLOCK_NO_BURST (~0ULL)
+
 /* clock.flags */
 #define CLOCK_EVERY_PACKET (1U << 0) /* an event per segment, no bursts */
 
@@ -39,7 +42,7 @@
  */
 struct clock {
 	__u64 now;	  /* largest stamp handed out or merged */
-	__u64 burst;	  /* stamp of the last burst opened */
+	__u64 burst;	  /* stamp of the last burst opened, or CLOCK_NO_BURST */
 	__u64 run;	  /* its generation, packets and bytes */
 	__u64 opened_ns;  /* BOOTTIME when it was opened */
 	__s64 skew_ns;	  /* added to physical time: an instrument (--skew) */
@@ -52,7 +55,7 @@ struct clock {
 
 _Static_assert(sizeof(struct clock) == 64, "a clock is one cache line");
 
-/* What the next stamp must reach, whatever the last one was. */
+/* The least the next stamp may be, having heard of `carried` (0: of nothing). */
 static inline __u64 clock_floor(__u64 carried, __u64 physical_ns)
 {
 	__u64 physical = physical_ns & ~CLOCK_COUNTER_MASK;
@@ -60,7 +63,7 @@ static inline __u64 clock_floor(__u64 carried, __u64 physical_ns)
 	return carried + 1 > physical ? carried + 1 : physical;
 }
 
-/* The stamp that follows `old`, having heard of `carried` (0: of nothing). */
+/* The stamp that follows `old`: both rules in one, for a send has heard of nothing. */
 static inline __u64 clock_next(__u64 old, __u64 carried, __u64 physical_ns)
 {
 	__u64 floor = clock_floor(carried, physical_ns);
@@ -69,26 +72,26 @@ static inline __u64 clock_next(__u64 old, __u64 carried, __u64 physical_ns)
 }
 
 /*
- * Take the next `width` stamps of a clock, all larger than every stamp it handed out
- * before and than `carried`, and give the first of them. Wait-free and safe against any
- * number of other CPUs, and against being interrupted by itself: a compare-and-swap that
- * keeps losing ends in an addition, which cannot lose. `*now` only ever grows, so adding
- * the distance that would have been enough for an older value is enough for a newer one.
+ * Take the next stamp of a clock, larger than every stamp it handed out before and than
+ * `carried`. Wait-free and safe against any number of other CPUs, and against being
+ * interrupted by itself: a compare-and-swap that keeps losing ends in an addition, which
+ * cannot lose. `*now` only ever grows, so adding the distance that would have been enough
+ * for an older value is enough for a newer one.
  */
-static inline __u64 clock_take(__u64 *now, __u64 carried, __u64 physical_ns, __u32 width)
+static inline __u64 clock_take(__u64 *now, __u64 carried, __u64 physical_ns)
 {
-	__u64 old = *(volatile __u64 *)now, next = 0, got, distance;
 	__u64 floor = clock_floor(carried, physical_ns);
+	__u64 old = *(volatile __u64 *)now, next, got;
 
 	for (int i = 0; i < 4; i++) {
 		next = old + 1 > floor ? old + 1 : floor;
-		got = __sync_val_compare_and_swap(now, old, next + width - 1);
+		got = __sync_val_compare_and_swap(now, old, next);
 		if (got == old)
 			return next;
 		old = got;
 	}
-	distance = (old + 1 > floor ? old + 1 : floor) - old;
-	return __sync_fetch_and_add(now, distance + width - 1) + distance;
+	next = old + 1 > floor ? old + 1 : floor;
+	return __sync_fetch_and_add(now, next - old) + (next - old);
 }
 
 /*
@@ -153,7 +156,7 @@ static inline __u32 run_bytes(__u64 run)
 
 static inline int run_has_room(__u64 run, __u32 packets, __u32 bytes)
 {
-	return run_packets(run) + packets <= RUN_PACKETS_MAX &&
+	return (__u64)run_packets(run) + packets <= RUN_PACKETS_MAX &&
 	       (run & RUN_BYTES_MAX) + bytes <= RUN_BYTES_MAX;
 }
 

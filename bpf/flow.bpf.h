@@ -34,6 +34,14 @@ static __always_inline __u32 flow_now(void)
 	return bpf_jiffies64();
 }
 
+/* The wall clock, for a new flow only. */
+static __always_inline __u64 flow_wall(void)
+{
+	const struct settings *s = settings_get();
+
+	return bpf_ktime_get_boot_ns() + (s ? s->realtime_offset_ns : 0);
+}
+
 static __always_inline struct flow_dir *flow_dir(struct flow *f, int from_local)
 {
 	return from_local ? &f->dir[DIR_OUT] : &f->dir[DIR_IN];
@@ -64,7 +72,6 @@ static __always_inline int flow_admits(struct flow *f, const struct pkt *p)
  */
 static __always_inline struct flow *flow_embryonic(struct pass *at, struct pkt *p)
 {
-	const struct settings *s = settings_get();
 	struct flow *f = bpf_map_lookup_elem(&embryonic, &p->key), *admitted;
 
 	if (!f) {
@@ -76,7 +83,7 @@ static __always_inline struct flow *flow_embryonic(struct pass *at, struct pkt *
 		}
 		if (!f->first_ns) {
 			at->count->reason.flow_new++;
-			f->first_ns = bpf_ktime_get_boot_ns() + (s ? s->realtime_offset_ns : 0);
+			f->first_ns = flow_wall();
 			f->opener = p->from_local ? FLOW_OPENER_LOCAL : FLOW_OPENER_REMOTE;
 			/* TCP that does not begin with a SYN is older than we are. */
 			if (p->key.proto == IPPROTO_TCP &&
@@ -98,7 +105,30 @@ static __always_inline struct flow *flow_embryonic(struct pass *at, struct pkt *
 }
 
 /*
- * How many bytes of [seq, seq + length) were not seen before in this direction.
+ * The part of [from, to) that lies in the hole counts as new, and the hole shrinks by it;
+ * but a part from its middle leaves it as it is, there is room for one only. What is sent
+ * again need not have the bounds it had: senders join what was lost with what was not.
+ */
+static __always_inline __u32 flow_fill(struct flow_dir *d, __u32 *from, __u32 to)
+{
+	if (d->hole_from == d->hole_to)
+		return 0;
+	if ((__s32)(*from - d->hole_from) < 0)
+		*from = d->hole_from;
+	if ((__s32)(to - d->hole_to) > 0)
+		to = d->hole_to;
+	if ((__s32)(to - *from) <= 0)
+		return 0;
+	if (*from == d->hole_from)
+		d->hole_from = to;
+	else if (to == d->hole_to)
+		d->hole_to = *from;
+	return to - *from;
+}
+
+/*
+ * How many bytes of [*seq, *seq + length) were not seen before in this direction; *seq
+ * becomes the first of them.
  *
  * Bytes that were skipped (loss, reordering) are remembered as one hole, so that filling
  * it counts as new. A second hole widens the first: bytes between the two then count
@@ -106,32 +136,31 @@ static __always_inline struct flow *flow_embryonic(struct pass *at, struct pkt *
  * invented sequence number opens a hole and what really follows falls into it, so it
  * hides nothing.
  */
-static __always_inline __u32 flow_fresh(struct flow_dir *d, __u32 seq, __u32 length)
+static __always_inline __u32 flow_fresh(struct flow_dir *d, __u32 *seq, __u32 length)
 {
-	__u32 end = seq + length;
-	__s32 beyond = end - d->next_seq, ahead = seq - d->next_seq;
+	__u32 end = *seq + length, from = *seq;
+	__s32 beyond = end - d->next_seq, ahead = from - d->next_seq;
 
 	if (!d->synced) {
 		d->synced = 1;
 		d->next_seq = end;
 		return length;
 	}
-	if (beyond > 0) {
-		if (ahead > 0) {
-			if (d->hole_from == d->hole_to)
-				d->hole_from = d->next_seq;
-			d->hole_to = seq;
-		}
-		d->next_seq = end;
-		return ahead < 0 ? beyond : length;
+	if (beyond <= 0) {
+		length = flow_fill(d, &from, end);
+		if (length)
+			*seq = from;
+		return length;
 	}
-	if (d->hole_from == d->hole_to || (__s32)(seq - d->hole_from) < 0 ||
-	    (__s32)(end - d->hole_to) > 0)
-		return 0;
-	if (seq == d->hole_from)
-		d->hole_from = end;
-	else if (end == d->hole_to)
-		d->hole_to = seq;
+	if (ahead < 0)
+		length = beyond + flow_fill(d, &from, d->next_seq);
+	if (ahead > 0) {
+		if (d->hole_from == d->hole_to)
+			d->hole_from = d->next_seq;
+		d->hole_to = *seq;
+	}
+	d->next_seq = end;
+	*seq = end - length; /* the last byte matters more than the first */
 	return length;
 }
 
@@ -139,11 +168,10 @@ static __always_inline __u32 flow_fresh(struct flow_dir *d, __u32 seq, __u32 len
 static __always_inline void flow_restart(struct flow *f, const struct pkt *p)
 {
 	__u8 notes = f->notes & FLOW_ADMITTED;
-	__u64 first_ns = f->first_ns;
 
 	*f = flow_empty;
 	f->notes = notes;
-	f->first_ns = first_ns;
+	f->first_ns = flow_wall();
 	f->opener = p->from_local ? FLOW_OPENER_LOCAL : FLOW_OPENER_REMOTE;
 }
 
@@ -157,10 +185,13 @@ static __always_inline void flow_syn(struct flow *f, struct pkt *p)
 		p->notes = p->dir == DIR_OUT ? NOTE_RETRANSMIT : 0;
 		return;
 	}
-	/* A SYN inside a connection that lives: the other end refuses it, and so do we. */
-	if (f->state == FLOW_ESTABLISHED || f->state == FLOW_CLOSING)
+	/*
+	 * A SYN inside a connection that lives: the other end refuses it, and so do we. From
+	 * a side that had said nothing it is no such thing: what is there is a stray.
+	 */
+	if ((f->state == FLOW_ESTABLISHED || f->state == FLOW_CLOSING) && d->packets)
 		return;
-	if (f->state != FLOW_OPEN || d->packets)
+	if (f->state != FLOW_OPEN || d->packets || flow_dir(f, !p->from_local)->packets)
 		flow_restart(f, p);
 	f->state = FLOW_SYN;
 	f->isn = p->seq;
@@ -208,9 +239,8 @@ static __always_inline void flow_fin(struct flow *f, struct flow_dir *d, struct 
 
 static __always_inline void flow_data(struct pass *at, struct flow_dir *d, struct pkt *p)
 {
-	p->fresh = flow_fresh(d, p->seq, p->payload);
+	p->fresh = flow_fresh(d, &p->seq, p->payload);
 	if (p->fresh) {
-		p->seq += p->payload - p->fresh;
 		p->notes |= NOTE_MESSAGE;
 		return;
 	}

@@ -11,13 +11,15 @@ struct fragment_key {
 	__u8 dst[16];
 	__u32 id;
 	__u32 node;
-	__u8 proto;
+	__u8 proto; /* as in the header that says it is a fragment */
 	__u8 _pad[3];
 };
 
 struct fragment_ports {
 	__u16 src_port;
 	__u16 dst_port;
+	__u8 proto; /* in IPv6 extensions may come before it, in the first fragment only */
+	__u8 _pad[3];
 };
 
 struct {
@@ -30,7 +32,7 @@ struct {
 #define PARSE_VLANS 2
 #define PARSE_EXTENSIONS 8
 #define PARSE_FAR 0x3fff /* no transport header lies deeper */
-#define PARSE_PULL 512	 /* bytes to make linear when headers lie in pages */
+#define PARSE_PULL 512	 /* bytes to make linear, from the deepest header known, when in pages */
 
 /*
  * The cursor every step below advances. A step returns 0, or PARSE_SHORT when the bytes
@@ -50,6 +52,7 @@ struct l3 {
 	__u32 at;   /* offset of what comes next */
 	__u32 left; /* bytes of the datagram from there on */
 	__u8 proto;
+	__u8 fragment_proto;
 	__u8 first; /* first fragment, of several */
 	__u8 later; /* later fragment */
 };
@@ -131,6 +134,7 @@ static __always_inline int parse_v4(struct cursor *c, struct l3 *l3, __u32 room,
 	l3->first = (fragment & IP_MF) && !l3->later;
 	l3->fragment_id = bpf_ntohs(ip->id);
 	l3->proto = ip->protocol;
+	l3->fragment_proto = ip->protocol;
 	l3->left = total - header;
 	l3->at += header;
 	return 0;
@@ -181,6 +185,7 @@ __checked int parse_extensions(struct __sk_buff *skb, struct l3 *l3, __u32 dir)
 			l3->later = (h.frag_off & bpf_htons(IP6_OFFSET)) != 0;
 			l3->first = (h.frag_off & bpf_htons(IP6_MF)) && !l3->later;
 			l3->fragment_id = bpf_ntohl(h.identification);
+			l3->fragment_proto = h.nexthdr;
 		}
 		if (length > l3->left)
 			goto truncated;
@@ -294,13 +299,16 @@ truncated:
 }
 
 /* Remember the first fragment's ports, or recall them for a later one. */
-static __always_inline int parse_fragment(const struct l3 *l3, struct pkt *p,
-					  struct counters *count, __u16 *src_port, __u16 *dst_port)
+static __always_inline int parse_fragment(struct l3 *l3, struct pkt *p, struct counters *count,
+					  __u16 *src_port, __u16 *dst_port)
 {
-	struct fragment_ports ports = { *src_port, *dst_port }, *known;
+	struct fragment_ports ports = { .src_port = *src_port,
+					.dst_port = *dst_port,
+					.proto = l3->proto };
+	struct fragment_ports *known;
 	struct fragment_key key = { .id = l3->fragment_id,
 				    .node = p->key.node,
-				    .proto = l3->proto };
+				    .proto = l3->fragment_proto };
 
 	addr_copy(key.src, l3->src);
 	addr_copy(key.dst, l3->dst);
@@ -318,6 +326,7 @@ static __always_inline int parse_fragment(const struct l3 *l3, struct pkt *p,
 	count->reason.fragment++;
 	*src_port = known->src_port;
 	*dst_port = known->dst_port;
+	l3->proto = known->proto;
 	return 0;
 }
 
@@ -355,6 +364,7 @@ static __always_inline int parse_packet(struct __sk_buff *skb, struct pkt *p,
 		count->reason.too_many_headers++;
 		return DONE;
 	}
+	p->l4 = l3.at;
 	c.at = (void *)(long)skb->data + l3.at;
 	c.end = (void *)(long)skb->data_end;
 	if (!l3.later) {
@@ -367,7 +377,6 @@ static __always_inline int parse_packet(struct __sk_buff *skb, struct pkt *p,
 		if (err)
 			return err;
 	}
-	p->l4 = l3.at;
 	p->key.proto = l3.proto;
 	p->segments = skb->gso_segs > 1 ? skb->gso_segs : 1;
 	p->wire = skb->len;
@@ -414,11 +423,13 @@ __checked int parse(struct __sk_buff *skb, struct pkt *p)
 	if (!count)
 		return DONE;
 #pragma clang loop unroll(disable)
-	for (int i = 0; i < 2; i++) {
+	for (int i = 0; i < 3; i++) { /* network header, transport header, both in reach */
 		err = parse_packet(skb, p, count);
 		if (err != PARSE_SHORT)
 			return err;
-		want = skb->len < PARSE_PULL ? skb->len : PARSE_PULL;
+		want = p->l4 + PARSE_PULL;
+		if (want > skb->len)
+			want = skb->len;
 		if (bpf_skb_pull_data(skb, want))
 			break;
 	}

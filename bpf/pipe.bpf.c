@@ -77,9 +77,6 @@ int event_end(struct event_call *call)
 		return 0; /* still open, ended later: nothing is lost */
 	b.generation = __sync_fetch_and_add(&c->generation, 1);
 	b.ended = __sync_lock_test_and_set(&c->run, run_make(b.generation, 0, 0));
-	/* The stamps of the burst's messages are taken: nobody may get them again. */
-	if (run_packets(b.ended))
-		__sync_fetch_and_add(&c->now, run_packets(b.ended));
 	__builtin_memset(e, 0, sizeof(*e));
 	e->clock = call->clock;
 	e->node = c->node;
@@ -101,7 +98,7 @@ int event_node(struct event_call *call)
 {
 	struct clock *c = clock_get(call->clock);
 	struct settings *s = settings_get();
-	struct begin b = { .packets = 1 };
+	struct begin b = {};
 	struct event *e;
 
 	if (!c || !s)
@@ -113,9 +110,9 @@ int event_node(struct event_call *call)
 	}
 	e = event_reserve();
 	if (!e) {
+		event_lose(c);
 		b.keep = 1;
 		clock_begin(c, &b);
-		event_lose(c);
 		return 0;
 	}
 	clock_begin(c, &b);

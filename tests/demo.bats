@@ -32,26 +32,26 @@ demo_start()
 	done
 	child=$(pgrep -P "$(pgrep -P $demo)")
 	world=$(readlink "/proc/$child/ns/pid")
-	maps=$(for pin in $(nsenter -t "$child" -m ls /sys/fs/bpf/tidemark); do
-		nsenter -t "$child" -m -p bpftool map show pinned "/sys/fs/bpf/tidemark/$pin" \
-			2>/dev/null | sed -n 's/^\([0-9]*\):.*/\1/p'
+	maps=$(for pin in nodes clocks flows embryonic sends settings owners; do
+		nsenter -t "$child" -m -p bpftool map show pinned "/sys/fs/bpf/tidemark/$pin" |
+			sed -n 's/^\([0-9]*\):.*/\1/p'
 	done)
-	[ "$(wc -w <<<"$maps")" -ge 10 ]
+	[ "$(wc -w <<<"$maps")" = 7 ]
 }
 
-# The kernel takes its time to clear a network namespace away.
+# The kernel takes its time to clear a network namespace away. Asking for a program array while
+# it dies would make the kernel keep it (see maps_await_end() in user/tidemark.c), so its map is
+# not among those asked for.
 left_behind()
 {
-	local map process tries left
+	local map tries left
 
 	for ((tries = 0; tries < 200; tries++)); do
 		left=
 		for map in $maps; do
 			! bpftool map show id "$map" >/dev/null 2>&1 || left+=" map $map"
 		done
-		for process in /proc/[0-9]*; do
-			[ "$(readlink "$process/ns/pid")" != "$world" ] || left+=" $process"
-		done
+		left+=$(find /proc -maxdepth 3 -path '*/ns/pid' -lname "$world" 2>/dev/null)
 		[ -n "$left" ] || return 1
 		sleep 0.05
 	done

@@ -6,8 +6,6 @@
 # /etc/docker and /var/lib/{docker,containers,containerd}. Killing its first process ends every
 # other in it.
 
-# NODES_TOOL: the program built from nodes_tool.c.
-
 world() {
 	nsenter --target "$WORLD" --mount --net --pid --wd=/ -- "$@"
 }
@@ -85,7 +83,22 @@ teardown_file() {
 
 setup() {
 	[ -n "$BUSYBOX" ] || skip "busybox-static is not installed"
-	[ -n "$NODES_TOOL" ] || skip "NODES_TOOL is not set"
+	TIDEMARK=$(realpath "${TIDEMARK:-tidemark}")
+}
+
+# "INODE NAME" of the nodes that selectors make, or that there are.
+seen() {
+	local selector args=()
+
+	for selector; do
+		args+=(-n "$selector")
+	done
+	world "$TIDEMARK" up --state-dir "$DIR/state" "${args[@]}" 2>"$DIR/words" || {
+		cat "$DIR/words"
+		return 1
+	}
+	world "$TIDEMARK" show nodes --json | jq -r '"\(.netns) \(.node)"'
+	world "$TIDEMARK" down --state-dir "$DIR/state" 2>"$DIR/words"
 }
 
 # $1 is what it should be called, $2 its process; the rest are selectors that should find it.
@@ -96,19 +109,19 @@ expect_found() {
 	shift 2
 	[ -n "$inode" ]
 	for selector in "$@"; do
-		run world "$NODES_TOOL" "$selector"
+		run seen "$selector"
 		echo "$selector: $output"
 		[ "$status" -eq 0 ]
 		[ "$output" = "$inode $name" ]
 	done
-	run world "$NODES_TOOL"
+	run seen
 	echo "all: $output"
 	[ "$(grep -c "^$inode " <<<"$output")" -eq 1 ]
 	grep -qx "$inode $name" <<<"$output"
 }
 
 expect_missed() {
-	run world "$NODES_TOOL" "$1"
+	run seen "$1"
 	echo "$output"
 	[ "$status" -eq 1 ]
 	[[ "$output" == *"no running container"* ]]
@@ -116,12 +129,12 @@ expect_missed() {
 
 @test "a namespace of ip netns is called by its name" {
 	world ip netns add blue
-	run world "$NODES_TOOL" netns:blue
+	run seen netns:blue
 	[ "$status" -eq 0 ]
 	[[ "$output" == *" blue" ]]
-	world "$NODES_TOOL" | grep -q ' blue$'
+	seen | grep -q ' blue$'
 	world ip netns del blue
-	run world "$NODES_TOOL"
+	run seen
 	[[ "$output" != *" blue"* ]]
 }
 

@@ -106,6 +106,29 @@ static void test_table(void)
 	free(printed);
 }
 
+static void test_shift(void)
+{
+	FILE *file;
+	struct out *out = start(OUT_JSON, &file);
+
+	out_shift(out, AGE, -7200000000000);
+	out_row(out);
+	stop(out, file);
+	is_str(printed, "{\"age_ns\":-7200000000000}\n", "a shift is a signed number in JSON");
+	free(printed);
+
+	setenv("COLUMNS", "100", 1);
+	out = start(0, &file);
+	out_shift(out, AGE, -7200000000000);
+	out_row(out);
+	out_shift(out, AGE, 3000000000);
+	out_row(out);
+	stop(out, file);
+	ok(strstr(printed, " -2h ") && strstr(printed, " +3s "),
+	   "in a table a shift has its sign and a unit");
+	free(printed);
+}
+
 static void test_narrow(void)
 {
 	FILE *file;
@@ -332,6 +355,7 @@ int main(void)
 	unsetenv("NO_COLOR");
 	test_json();
 	test_table();
+	test_shift();
 	test_narrow();
 	test_rows_reused();
 	test_foreign();

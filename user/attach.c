@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <bpf/bpf.h>
@@ -25,11 +26,19 @@
 #define PRIORITY_FIRST 1
 #define PRIORITY_LAST 16
 
-/* FNV-1a. Zero would let the kernel choose, and high bits belong to nobody. */
+/*
+ * FNV-1a of the file system and the directory our pins are in. Of both: a container with a
+ * bpf file system of its own may have a datapath at the same path, watch the same device,
+ * and our filters must not take the place of its. Zero would let the kernel choose, and
+ * high bits belong to nobody.
+ */
 __u32 attach_handle(const struct tidemark *t)
 {
 	__u32 hash = 2166136261U;
+	struct stat st;
 
+	if (!fstat(t->dir, &st))
+		hash = (hash ^ (__u32)st.st_dev) * 16777619U;
 	for (const char *c = t->pin_dir; *c; c++)
 		hash = (hash ^ (unsigned char)*c) * 16777619U;
 	return (hash & 0x0fffffff) | 0x10000000;

@@ -243,6 +243,7 @@ int datapath_up(struct tidemark *t, const struct datapath_options *o, bool tempo
 		return exit_of(err);
 	t->settings->clock_per_host = o->clock_per_host;
 	t->settings->every_packet = o->every_packet;
+	t->settings->every_packet_up = o->every_packet && !temporary;
 	t->settings->all = choice.all;
 	t->settings->temporary = temporary;
 	t->settings->attach_how = o->tcx ? ATTACHED_TCX : ATTACHED_CLSACT;

@@ -15,9 +15,12 @@
 enum { FEATURE, HERE, NEEDED, WHAT, INSTEAD };
 
 static const struct out_column columns[] = {
-	[FEATURE] = { "feature", "FEATURE", 16, 0, 0 },	    [HERE] = { "here", "HERE", 5, 0, 0 },
-	[NEEDED] = { "needed", "NEEDED", 6, 0, 0 },	    [WHAT] = { "what", "FOR", 44, 20, 0 },
-	[INSTEAD] = { "instead", "WITHOUT IT", 40, 12, 0 }, {},
+	[FEATURE] = { "feature", "FEATURE", 16, 0, 0 },
+	[HERE] = { "here", "HERE", 5, 0, 0 },
+	[NEEDED] = { "needed", "NEEDED", 6, 0, 0 },
+	[WHAT] = { "what", "FOR", 24, 0, OUT_OPTIONAL },
+	[INSTEAD] = { "instead", "WITHOUT IT", 44, 0, 0 },
+	{},
 };
 
 static const char doc[] =

@@ -191,7 +191,7 @@ static void out_traffic(struct out *out, const struct joined *joined)
 	if (message) {
 		out_u64(out, BYTES, joined->bytes);
 		out_u64(out, PACKETS, joined->packets);
-		out_stamp(out, HLC_LAST, joined->last);
+		out_stamp(out, HLC_LAST, e->stamp); /* all its messages have the one */
 	}
 	if (e->proto == IPPROTO_TCP) {
 		out_u64(out, SEQ, e->seq);

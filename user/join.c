@@ -197,7 +197,6 @@ static void held_end(struct held *held, __u64 run)
 {
 	held->joined.packets = run_packets(run);
 	held->joined.bytes = run_bytes(run);
-	held->joined.last = held->joined.event.stamp + held->joined.packets - 1;
 	held->open = false;
 }
 
@@ -239,7 +238,6 @@ static int join_begin(struct join *join, const struct event *e, __u64 now_ns)
 	held->joined.event = *e;
 	held->joined.bytes = e->bytes;
 	held->joined.packets = e->packets;
-	held->joined.last = e->stamp + e->packets - 1;
 	err = heap_add(join, held);
 	if (err) {
 		held_free(join, held);

@@ -22,7 +22,6 @@
 struct joined {
 	struct event event;
 	__u64 bytes;
-	__u64 last; /* stamp of the last message */
 	__u32 packets;
 };
 

@@ -283,6 +283,22 @@ void out_span(struct out *out, unsigned column, uint64_t span_ns)
 	cell_end(out, cell);
 }
 
+void out_shift(struct out *out, unsigned column, int64_t shift_ns)
+{
+	struct cell *cell;
+
+	if (out->json) {
+		out_s64(out, column, shift_ns);
+		return;
+	}
+	cell = cell_start(out, column);
+	if (!cell)
+		return;
+	text_add_char(&out->text, shift_ns < 0 ? '-' : '+');
+	text_add_span(&out->text, shift_ns < 0 ? -(uint64_t)shift_ns : (uint64_t)shift_ns);
+	cell_end(out, cell);
+}
+
 void out_endpoint(struct out *out, unsigned column, int family, const void *addr, int port)
 {
 	char ip[INET6_ADDRSTRLEN], buf[INET6_ADDRSTRLEN + 16];

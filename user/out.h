@@ -64,9 +64,10 @@ void out_bool(struct out *out, unsigned column, bool value);
 void out_str(struct out *out, unsigned column, const char *str);		/* NULL: not set */
 void out_mem(struct out *out, unsigned column, const char *bytes, size_t size); /* up to a NUL */
 void out_stamp(struct out *out, unsigned column, uint64_t stamp);
-void out_wall(struct out *out, unsigned column, uint64_t wall_ns); /* time of day in the table */
-void out_bytes(struct out *out, unsigned column, uint64_t bytes);  /* `1.5k` in the table */
-void out_span(struct out *out, unsigned column, uint64_t span_ns); /* `1.5s` in the table */
+void out_wall(struct out *out, unsigned column, uint64_t wall_ns);  /* time of day in the table */
+void out_bytes(struct out *out, unsigned column, uint64_t bytes);   /* `1.5k` in the table */
+void out_span(struct out *out, unsigned column, uint64_t span_ns);  /* `1.5s` in the table */
+void out_shift(struct out *out, unsigned column, int64_t shift_ns); /* `-2h` in the table */
 
 /* addr: 4 bytes for AF_INET, 16 for AF_INET6, network order; port in host order or OUT_NO_PORT. */
 void out_endpoint(struct out *out, unsigned column, int family, const void *addr, int port);

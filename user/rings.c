@@ -18,7 +18,7 @@ struct rings {
 	int map;
 	int err; /* the thread's, once it is joined */
 	unsigned cpus;
-	int *ring; /* descriptors, and */
+	int *ring;  /* descriptors, and */
 	__u32 *cpu; /* their keys */
 };
 

@@ -21,7 +21,7 @@
 struct show {
 	struct tidemark t;
 	struct datapath_options o;
-	bool json;
+	bool json, titled;
 	struct out *out;
 	char **sections;
 	int sections_n;
@@ -31,7 +31,8 @@ static struct out *table_open(struct show *show, const char *title,
 			      const struct out_column *columns)
 {
 	if (!show->json)
-		printf("%s%s\n", ftell(stdout) > 0 ? "\n" : "", title);
+		printf("%s%s\n", show->titled ? "\n" : "", title);
+	show->titled = true;
 	return out_open(stdout, columns, show->json ? OUT_JSON : 0);
 }
 
@@ -101,7 +102,7 @@ static int show_node(__u32 id, const struct node *node, void *ctx)
 	out_stamp(show->out, N_HLC, c->now);
 	out_span(show->out, N_AHEAD, clock_ahead_ns(c->now, now));
 	if (c->skew_ns)
-		out_s64(show->out, N_SKEW, c->skew_ns);
+		out_shift(show->out, N_SKEW, c->skew_ns);
 	out_str(show->out, N_DEVICES, devices);
 	out_u64(show->out, N_LOST, c->lost);
 	out_wall(show->out, N_SINCE, node->since_ns);

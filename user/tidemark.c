@@ -183,15 +183,17 @@ static int tidemark_map_memory(struct tidemark *t)
 int tidemark_open(struct tidemark *t)
 {
 	char path[PATH_MAX];
-	int err = pin_parent(t, path);
+	int err = pin_parent(t, path), err2;
 
 	if (err)
 		return err;
 	t->dir = open(t->pin_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (t->dir < 0)
 		return -errno;
-	for (int i = 0; i < MAPS_NR && !err; i++) {
-		err = pin_path(t, path, map_names[i]);
+	/* All that there is: `down` can use a part of them. */
+	for (int i = 0; i < MAPS_NR; i++) {
+		if (pin_path(t, path, map_names[i]))
+			return -ENAMETOOLONG;
 		t->map[i] = bpf_obj_get(path);
 		if (t->map[i] < 0)
 			err = -errno;
@@ -200,8 +202,9 @@ int tidemark_open(struct tidemark *t)
 		     pin_path(t, path, "event_node") || (t->event_node = bpf_obj_get(path)) < 0 ||
 		     pin_path(t, path, "flow_tick") || (t->flow_tick = bpf_obj_get(path)) < 0))
 		err = -errno;
+	err2 = tidemark_map_memory(t);
 	if (!err)
-		err = tidemark_map_memory(t);
+		err = err2;
 	if (err) {
 		log_error("%s: not a whole datapath (%s); `tidemark down` removes what is left",
 			  t->pin_dir, strerror(-err));

@@ -34,7 +34,7 @@ struct trace {
 	struct tidemark t;
 	struct datapath_options o;
 	struct discover_choice choice;
-	bool json, schema, every_before;
+	bool json, schema;
 	bool open, gone; /* the datapath: ours to tidy up; taken down by somebody else */
 	__u32 *only;	 /* ids of nodes to print, none: all */
 	size_t only_n;
@@ -393,9 +393,8 @@ static int trace_open(struct trace *trace)
 	if (status)
 		return status;
 	trace->open = true;
-	trace->every_before = t->settings->every_packet;
-	if (trace->o.every_packet)
-		every_packet_set(trace, true);
+	/* Set, not left: whoever traced before may have been killed before it took it back. */
+	every_packet_set(trace, trace->o.every_packet || t->settings->every_packet_up);
 	tidemark_unlock(t);
 	return 0;
 }
@@ -404,17 +403,18 @@ static int trace_close(struct trace *trace, int status)
 {
 	struct tidemark *t = &trace->t;
 
+	/* Before taking down, which waits until the kernel has let go of what we map here. */
+	discover_close(trace->discover);
+	ring_buffer__free(trace->rings);
+	join_free(trace->join);
 	if (trace->open && !trace->gone) {
-		every_packet_set(trace, trace->every_before);
+		every_packet_set(trace, t->settings->every_packet_up);
 		t->settings->reading = 0;
 		if (!t->settings->temporary)
 			state_save(t, STATE_AHEAD_NS);
 		else if (tidemark_lock(t) || datapath_down(t))
 			status = 1;
 	}
-	discover_close(trace->discover);
-	ring_buffer__free(trace->rings);
-	join_free(trace->join);
 	if (trace->log)
 		status = event_log_close(trace->log, status);
 	if (trace->kept)

@@ -4,6 +4,8 @@
 #include <errno.h>
 #include <string.h>
 
+#include <bpf/bpf.h>
+
 #include "cmd.h"
 #include "datapath.h"
 #include "log.h"
@@ -47,12 +49,31 @@ static int selector_is_node(const struct netns_seen *seen, const char *name, voi
 	return 1;
 }
 
+/* An option given now that is not what the datapath was brought up with, or NULL. */
+static const char *option_differs(const struct tidemark *t, const struct datapath_options *o)
+{
+	if (o->clock_per_host && !t->settings->clock_per_host)
+		return "--clock host";
+	if (o->tcx && t->settings->attach_how != ATTACHED_TCX)
+		return "--attach tcx";
+	if (o->every_packet && !t->settings->every_packet_up)
+		return "--every-packet";
+	if (o->sizes.flows || o->sizes.nodes || o->sizes.ring_bytes)
+		return "other table sizes";
+	return NULL;
+}
+
 /* Up already: fine if it is what is asked for. */
 static int up_again(struct tidemark *t, const struct datapath_options *o)
 {
+	const char *differs = option_differs(t, o);
 	char words[512];
 	int ret;
 
+	if (differs) {
+		log_error("%s: already up, without %s; `tidemark down` first", t->pin_dir, differs);
+		return 1;
+	}
 	for (size_t i = 0; i < o->selectors_n; i++) {
 		ret = selector_each(&o->selectors[i], selector_is_node, t, words, sizeof(words));
 		if (ret < 0)
@@ -146,6 +167,14 @@ const struct argp down_argp = {
 	.children = down_children,
 };
 
+static bool is_attached(const struct tidemark *t)
+{
+	struct attachment_key key;
+
+	return t->map[MAP_attachments] >= 0 &&
+	       !bpf_map_get_next_key(t->map[MAP_attachments], NULL, &key);
+}
+
 int cmd_down(int argc, char **argv)
 {
 	struct datapath_options o = {};
@@ -161,8 +190,14 @@ int cmd_down(int argc, char **argv)
 		log_info("%s: no datapath is up there", t.pin_dir);
 		return tidemark_destroy(&t) ? 1 : 0; /* what a start may have left beside it */
 	}
-	if (err) /* not whole: what was attached is known to its map, if that is left */
-		return t.map[MAP_attachments] < 0 && !tidemark_destroy(&t) ? 0 : 1;
+	if (err && !is_attached(&t)) /* an interrupted `down` had got that far */
+		return tidemark_destroy(&t) ? 1 : 0;
+	if (err && (t.map[MAP_nodes] < 0 || !t.clocks || !t.settings)) {
+		log_error("%s: what is attached cannot be told any more; remove the filters with "
+			  "tc, then the directory",
+			  t.pin_dir);
+		return 1;
+	}
 	state_load(&t);
 	status = datapath_down(&t);
 	if (!status)
