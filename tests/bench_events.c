@@ -190,7 +190,7 @@ static double cpu_of(pid_t pid)
 static void trace_steps(pid_t pid)
 {
 	static const double rates[] = { 50e3, 100e3, 200e3, 400e3, 800e3, 1600e3, 3200e3 };
-	double seconds = bench_seconds() / 30, sent, cpu;
+	double seconds = bench_seconds() / 30, sent, got, cpu;
 	struct traffic traffic;
 	uint64_t lost;
 
@@ -209,8 +209,11 @@ static void trace_steps(pid_t pid)
 		sent = offer(&traffic, rates[i], seconds);
 		cpu = cpu_of(pid) - cpu;
 		lost = lost_now() - lost;
-		printf("%12.0f %12.0f %10llu %14.0f %16.0f\n", sent / seconds, sent,
-		       (unsigned long long)lost, cpu * 1e9 / (sent - lost), (sent - lost) / cpu);
+		got = sent - lost;
+		printf("%12.0f %12.0f %10llu", sent / seconds, sent, (unsigned long long)lost);
+		if (got > 0)
+			printf(" %14.0f %16.0f", cpu * 1e9 / got, got / cpu);
+		putchar('\n');
 		fflush(stdout);
 	}
 	traffic_close(&traffic);
@@ -219,12 +222,13 @@ static void trace_steps(pid_t pid)
 
 static void trace_print(void)
 {
-	char state[] = "/tmp/bench-state-XXXXXX";
-	const char *binary = getenv("TIDEMARK") ?: "./tidemark";
-	char words[512] = "", *const argv[] = { "tidemark",	"trace",    "--json",
-						"-n",		"netns:a",  "--every-packet",
-						"--pin-dir",	BENCH_PINS, "--state-dir",
-						mkdtemp(state), NULL };
+	const char *binary = bench_binary();
+	char words[512] = "", *const argv[] = { "tidemark",    "trace",
+						"--json",      "-n",
+						"netns:a",     "--every-packet",
+						"--pin-dir",   BENCH_PINS,
+						"--state-dir", (char *)bench_state_dir(),
+						NULL };
 	int pipe_fds[2], status;
 	ssize_t n;
 	pid_t pid;

@@ -27,8 +27,7 @@
 enum way { WITHOUT, UP, TRACED, WAYS };
 
 static const char *const way_names[WAYS] = { "without", "up", "up + trace" };
-static char state_dir[] = "/tmp/bench-state-XXXXXX";
-static const char *binary;
+static const char *binary, *state_dir;
 static pid_t tracer;
 
 /* One exchange of measurements: bulk TCP, then TCP and UDP requests. */
@@ -259,9 +258,8 @@ int main(void)
 	double seconds = bench_seconds() / ROUNDS / WAYS / 2;
 	struct sample s;
 
-	binary = getenv("TIDEMARK") ?: "./tidemark";
-	if (!mkdtemp(state_dir))
-		bench_die("%s: %s", state_dir, strerror(errno));
+	binary = bench_binary();
+	state_dir = bench_state_dir();
 	world_make();
 	for (int r = 0; r < ROUNDS; r++) {
 		for (int w = 0; w < WAYS; w++) {
@@ -278,7 +276,6 @@ int main(void)
 			udp_cpu[w][r] = s.udp_cpu_us;
 		}
 	}
-	shell("rm -rf %s", state_dir);
 	printf("\nReal traffic between two namespaces (veth); medians of %d rounds, in turn. CPU: of "
 	       "sender,\nreceiver and their softirqs, not of the trace.\n\n",
 	       ROUNDS);

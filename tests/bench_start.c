@@ -27,7 +27,7 @@ extern char **environ;
 #define NETNS "/run/netns/"
 
 static const char *binary;
-static char state_dir[] = "/tmp/bench-state-XXXXXX";
+static char *state_dir;
 
 struct took {
 	double wall, cpu; /* seconds */
@@ -188,8 +188,9 @@ int main(int argc, char **argv)
 	struct stat st;
 
 	(void)argv;
-	binary = getenv("TIDEMARK") ?: "./tidemark";
-	if (!mkdtemp(state_dir) || stat(binary, &st))
+	binary = bench_binary();
+	state_dir = (char *)bench_state_dir();
+	if (stat(binary, &st))
 		bench_die("%s: %s", binary, strerror(errno));
 	puts("\nStart.\n");
 	printf("%-52s %8.2f MB   %d %s\n", "size of the binary", st.st_size / 1048576.0,
@@ -197,7 +198,7 @@ int main(int argc, char **argv)
 	namespace_make("a");
 	namespace_make("b");
 	starts_print();
-	if (argc > 1)
+	if (argc > 1) /* the start alone */
 		return 0;
 	for (int i = 0; i < NODES; i++) {
 		snprintf(name, sizeof(name), "n%d", i);
@@ -207,6 +208,5 @@ int main(int argc, char **argv)
 	       NODES);
 	many_print("clsact");
 	many_print("tcx");
-	rmdir(state_dir);
 	return 0;
 }
