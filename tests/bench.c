@@ -60,6 +60,32 @@ void bench_die(const char *format, ...)
 	exit(1);
 }
 
+const char *bench_binary(void)
+{
+	return getenv("TIDEMARK") ?: "./tidemark";
+}
+
+static char state_dir[] = "/tmp/bench-state-XXXXXX";
+
+static void state_remove(void)
+{
+	char command[64];
+
+	snprintf(command, sizeof(command), "rm -rf %s", state_dir);
+	if (system(command))
+		fprintf(stderr, "bench: %s stays\n", state_dir);
+}
+
+const char *bench_state_dir(void)
+{
+	static bool made;
+
+	if (!made && (!mkdtemp(state_dir) || atexit(state_remove)))
+		bench_die("%s: %s", state_dir, strerror(errno));
+	made = true;
+	return state_dir;
+}
+
 static int compare(const void *a, const void *b)
 {
 	double x = *(const double *)a, y = *(const double *)b;

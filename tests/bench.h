@@ -20,6 +20,10 @@ double bench_cpu(void);	 /* seconds of this thread; interrupts it served include
 /* Whole words, on stderr, and exit 1. */
 __attribute__((format(printf, 1, 2), noreturn)) void bench_die(const char *format, ...);
 
+/* The binary to measure, and a directory for what it remembers, removed at exit. */
+const char *bench_binary(void);
+const char *bench_state_dir(void);
+
 /* Sorts what it is given. */
 double median(double *values, size_t n);
 

@@ -217,10 +217,12 @@ static void sizes_set(struct tidemark_bpf *skel, const struct sizes *sizes)
 {
 	unsigned flows = sizes->flows ? sizes->flows : FLOWS_DEFAULT;
 	unsigned nodes = sizes->nodes ? sizes->nodes : NODES_DEFAULT;
+	unsigned brief = flows / 4 > 1024 ? flows / 4 : 1024;
 
 	bpf_map__set_max_entries(skel->maps.flows, flows);
-	bpf_map__set_max_entries(skel->maps.embryonic, flows / 4 > 1024 ? flows / 4 : 1024);
-	bpf_map__set_max_entries(skel->maps.sends, flows);
+	/* An entry there is of use until it is answered, and here until the packet arrives. */
+	bpf_map__set_max_entries(skel->maps.embryonic, brief);
+	bpf_map__set_max_entries(skel->maps.sends, brief);
 	bpf_map__set_max_entries(skel->maps.fragments, FRAGMENTS);
 	bpf_map__set_max_entries(skel->maps.nodes, nodes);
 	bpf_map__set_max_entries(skel->maps.attachments, nodes * 16);
