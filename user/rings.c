@@ -17,7 +17,7 @@ struct rings {
 	bool running;
 	int map;
 	int err; /* the thread's, once it is joined */
-	unsigned cpus;
+	unsigned cpus, bytes;
 	int *ring;  /* descriptors, and */
 	__u32 *cpu; /* their keys */
 };
@@ -31,13 +31,26 @@ static unsigned power_of_two(size_t n, unsigned least)
 	return p;
 }
 
+static int rings_create(struct rings *rings)
+{
+	for (unsigned i = 0; i < rings->cpus; i++) {
+		rings->cpu[i] = i;
+		rings->ring[i] =
+			bpf_map_create(BPF_MAP_TYPE_RINGBUF, "ring", 0, 0, rings->bytes, NULL);
+		if (rings->ring[i] < 0)
+			return -errno;
+	}
+	return 0;
+}
+
 /* All in one call waits once. Kernels before 5.13 cannot do that to a map of maps. */
 static void *rings_fill(void *arg)
 {
 	struct rings *rings = arg;
 	__u32 n = rings->cpus;
 
-	if (!bpf_map_update_batch(rings->map, rings->cpu, rings->ring, &n, NULL))
+	rings->err = rings_create(rings);
+	if (rings->err || !bpf_map_update_batch(rings->map, rings->cpu, rings->ring, &n, NULL))
 		return NULL;
 	for (n = 0; n < rings->cpus && !rings->err; n++)
 		if (bpf_map_update_elem(rings->map, &n, &rings->ring[n], BPF_ANY))
@@ -66,21 +79,22 @@ static void rings_join(struct rings *rings)
 	rings->running = false;
 }
 
-static int rings_create(struct rings *rings, size_t bytes)
+/* The map wants to see what it will hold, of any size. */
+static int outer_create(struct rings *rings)
 {
 	LIBBPF_OPTS(bpf_map_create_opts, opts);
+	int model = bpf_map_create(BPF_MAP_TYPE_RINGBUF, "ring", 0, 0, getpagesize(), NULL);
+	int err = 0;
 
-	for (unsigned i = 0; i < rings->cpus; i++) {
-		rings->cpu[i] = i;
-		rings->ring[i] = bpf_map_create(BPF_MAP_TYPE_RINGBUF, "ring", 0, 0,
-						power_of_two(bytes, getpagesize()), NULL);
-		if (rings->ring[i] < 0)
-			return errno;
-	}
-	opts.inner_map_fd = rings->ring[0];
+	if (model < 0)
+		return errno;
+	opts.inner_map_fd = model;
 	rings->map = bpf_map_create(BPF_MAP_TYPE_ARRAY_OF_MAPS, "events", sizeof(__u32),
 				    sizeof(__u32), rings->cpus, &opts);
-	return rings->map < 0 ? errno : 0;
+	if (rings->map < 0)
+		err = errno;
+	close(model);
+	return err;
 }
 
 struct rings *rings_make(unsigned cpus, size_t bytes)
@@ -97,7 +111,8 @@ struct rings *rings_make(unsigned cpus, size_t bytes)
 		for (unsigned i = 0; i < cpus; i++)
 			rings->ring[i] = -1;
 		rings->cpus = cpus;
-		err = rings_create(rings, bytes);
+		rings->bytes = power_of_two(bytes, getpagesize());
+		err = outer_create(rings);
 	}
 	if (!err)
 		err = rings_start(rings);
