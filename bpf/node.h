@@ -55,6 +55,7 @@ struct attachment_key {
 };
 
 enum attachment_how {
+	ATTACH_AUTO, /* settings only: tcx where traffic runs already, else clsact */
 	ATTACHED_CLSACT = 1,
 	ATTACHED_TCX = 2,
 };

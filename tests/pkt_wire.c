@@ -58,7 +58,7 @@ static int watch(const char *device, __u16 type, __u32 flags)
 
 	r.settings->attach_how = ATTACHED_CLSACT;
 	snprintf(link.name, sizeof(link.name), "%s", device);
-	return attach_device(&t, 1, 0, flags, &link);
+	return attach_device(&t, 1, 0, flags, &link, false);
 }
 
 static bool wire_make(void)

@@ -329,3 +329,37 @@ watched() { # so many lines, each of them whole
 	[[ $output == *'mount -t bpf'* ]]
 	nothing_attached
 }
+
+@test "attaching to devices that carry traffic loses none of it" {
+	"$TIDEMARK" doctor --json | jq -e 'select(.feature == "tcx").here' >/dev/null ||
+		skip 'this kernel has only clsact, whose making stops a device for a moment'
+	start server python3 -u -c '
+import socket
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+s.setsockopt(socket.SOL_SOCKET, 33, 1 << 26)  # SO_RCVBUFFORCE: nothing is lost for want of room
+s.bind(("10.1.0.2", 99))
+print("bound")
+n = 0
+while s.recv(64) != b"end":
+    n += 1
+    if n == 1000:
+        print("running")
+print("got", n)'
+	await_line "$DIR/python3.out" bound
+	in_node client python3 -c '
+import os, socket
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+s.connect(("10.1.0.2", 99))
+n = 0
+while not os.path.exists("'"$DIR"'/attached") or n < 20000:
+    s.send(b"x")
+    n += 1
+print(n)
+s.send(b"end")' >"$DIR/sent" &
+	await_line "$DIR/python3.out" running
+	tm up -n netns:client -n netns:server
+	touch "$DIR/attached"
+	await_line "$DIR/python3.out" got
+	[ "$(tm show attachments --json | jq -r 'select(.device != "lo").how' | sort -u)" = tcx ]
+	[ "$(sed -n 's/got //p' "$DIR/python3.out")" = "$(cat "$DIR/sent")" ]
+}

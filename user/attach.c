@@ -177,9 +177,11 @@ static void tcx_remove(struct tidemark *t, const struct attachment_key *key)
 			unlink(path);
 }
 
-int attach_device(struct tidemark *t, __u32 node, __u32 clock, __u32 flags, const struct link *link)
+int attach_device(struct tidemark *t, __u32 node, __u32 clock, __u32 flags, const struct link *link,
+		  bool busy)
 {
 	const struct attachment_key key = { .node = node, .ifindex = link->ifindex };
+	bool choose = t->settings->attach_how == ATTACH_AUTO;
 	struct attachment a = { .how = t->settings->attach_how, .handle = attach_handle(t) };
 	__u32 how = clock | flags | ATTACH_LIVE | (link_has_ethernet(link) ? 0 : ATTACH_L3);
 	struct attachment known;
@@ -188,6 +190,8 @@ int attach_device(struct tidemark *t, __u32 node, __u32 clock, __u32 flags, cons
 	if (!bpf_map_lookup_elem(t->map[MAP_attachments], &key, &known))
 		return 0;
 	a.flags = how;
+	if (choose)
+		a.how = busy ? ATTACHED_TCX : ATTACHED_CLSACT;
 	snprintf(a.device, sizeof(a.device), "%s", link->name);
 	in = attach_program(t, node, how);
 	if (in >= 0)
@@ -196,7 +200,12 @@ int attach_device(struct tidemark *t, __u32 node, __u32 clock, __u32 flags, cons
 		err = in < 0 ? in : out;
 	else if (a.how == ATTACHED_TCX)
 		err = tcx_add(t, &key, &a, in, out);
-	else
+	if (choose && a.how == ATTACHED_TCX && err) { /* before 6.6: there is only the other */
+		tcx_remove(t, &key);
+		a.how = ATTACHED_CLSACT;
+		err = 0;
+	}
+	if (!err && a.how == ATTACHED_CLSACT)
 		err = clsact_add(t, &key, &a, in, out);
 	if (in >= 0)
 		close(in);

@@ -11,9 +11,13 @@
  * are ATTACH_*, `clock` an index. What is done is noted in the map before it is done, so
  * that `down` finds it whatever happens in between. A device that is attached already is
  * left as it is. -errno.
+ *
+ * Making a clsact qdisc stops a device that is up for about a tenth of a millisecond, and
+ * what is sent meanwhile is lost; tcx stops nothing and takes a hundred times as long. So
+ * a `busy` device gets tcx, where the kernel has it, unless the user said which.
  */
-int attach_device(struct tidemark *t, __u32 node, __u32 clock, __u32 flags,
-		  const struct link *link);
+int attach_device(struct tidemark *t, __u32 node, __u32 clock, __u32 flags, const struct link *link,
+		  bool busy);
 
 /* The reverse, in the same namespace. What others have put there stays. -errno */
 int detach_device(struct tidemark *t, const struct attachment_key *key);

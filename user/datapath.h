@@ -19,7 +19,8 @@ struct datapath_options {
 	struct node_skew *skews;
 	size_t skews_n;
 	struct sizes sizes;
-	bool clock_per_host, every_packet, tcx;
+	bool clock_per_host, every_packet;
+	__u32 attach_how; /* enum attachment_how */
 	int verbose;
 };
 

@@ -164,12 +164,14 @@ static int selector_found(const struct netns_seen *seen, const char *name, void 
 	return node_found(ctx, seen, name, seen->inode == own ? NODE_HOST : 0);
 }
 
-int discover_now(struct tidemark *t, const struct discover_choice *choice, bool wait)
+int discover_now(struct tidemark *t, const struct discover_choice *wanted, bool wait)
 {
+	struct discover_choice settled = *wanted, *choice = &settled;
 	struct walk walk = { .t = t, .choice = choice };
 	char words[512];
 	int err = 0;
 
+	settled.options.settled = true;
 	if (choice->all)
 		return netns_each(namespace_seen, &walk);
 	for (size_t i = 0; i < choice->selectors_n && !err; i++) {

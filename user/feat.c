@@ -174,6 +174,6 @@ const struct feature features[] = {
 	{ "btf", btf, 0, "the kernel's own types", "as without tracepoints" },
 	{ "tracepoints", tracing, 0, "programs as they start",
 	  "new namespaces are found by their sockets" },
-	{ "tcx", tcx, 0, "attaching by link", "clsact, the default" },
+	{ "tcx", tcx, 0, "attaching by link", "clsact on busy devices too" },
 	{},
 };

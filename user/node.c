@@ -210,23 +210,29 @@ static void node_forget(struct tidemark *t, __u32 id, const struct node *node)
 }
 
 /* In the node's namespace: every device that speaks for it. */
-static int node_attach_all(struct tidemark *t, __u32 id, const struct node *node)
+static int node_attach_all(struct tidemark *t, __u32 id, const struct node *node,
+			   const struct node_options *options)
 {
 	struct link *links;
+	bool *busy;
 	size_t n;
 	int err = link_list(&links, &n);
 
 	if (err)
 		return err;
+	busy = calloc(n, sizeof(*busy));
+	if (busy && options->settled && t->settings->attach_how == ATTACH_AUTO)
+		links_busy(links, n, busy);
 	for (size_t i = 0; i < n; i++) {
 		int one;
 
 		if (!link_speaks(links, n, i))
 			continue;
-		one = attach_device(t, id, node->clock, 0, &links[i]);
+		one = attach_device(t, id, node->clock, 0, &links[i], busy && busy[i]);
 		if (one && one != -ENODEV)
 			err = one;
 	}
+	free(busy);
 	free(links);
 	return err;
 }
@@ -260,7 +266,7 @@ int node_add(struct tidemark *t, const struct netns_seen *seen, const char *name
 		node_remove(t, *id);
 		return home;
 	}
-	err = node_attach_all(t, *id, &node);
+	err = node_attach_all(t, *id, &node, options);
 	if (netns_leave(home)) {
 		log_error("cannot go back to the namespace we came from");
 		exit(1);
@@ -279,6 +285,7 @@ static int interface_add(struct tidemark *t, const struct link *link,
 {
 	__u32 flags = ATTACH_PROMISC | (link_is_port(link) ? ATTACH_FAR : 0), id;
 	struct node node = { .flags = NODE_INTERFACE, .pid = getpid() };
+	bool busy;
 	struct netns ns;
 	int err, fd = netns_open_pid(getpid());
 
@@ -295,7 +302,8 @@ static int interface_add(struct tidemark *t, const struct link *link,
 	if (err)
 		return err;
 	node_event(t, id, node.clock, EVENT_node_up);
-	err = attach_device(t, id, node.clock, flags, link);
+	links_busy(link, 1, &busy);
+	err = attach_device(t, id, node.clock, flags, link, busy);
 	if (err)
 		node_remove(t, id);
 	return err;
@@ -348,7 +356,7 @@ int node_link_new(struct tidemark *t, __u32 id, int ifindex)
 		if (ifindex && links[i].ifindex != ifindex)
 			continue;
 		if (link_speaks(links, n, i))
-			err = attach_device(t, id, node.clock, 0, &links[i]);
+			err = attach_device(t, id, node.clock, 0, &links[i], false);
 		else
 			detach_device(t, &key); /* it has been given a master */
 	}

@@ -16,6 +16,7 @@ struct node_skew {
 struct node_options {
 	const struct node_skew *skews;
 	size_t skews_n;
+	bool settled; /* what is here now, not what just came: traffic may be running */
 };
 
 /*

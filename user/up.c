@@ -54,8 +54,8 @@ static const char *option_differs(const struct tidemark *t, const struct datapat
 {
 	if (o->clock_per_host && !t->settings->clock_per_host)
 		return "--clock host";
-	if (o->tcx && t->settings->attach_how != ATTACHED_TCX)
-		return "--attach tcx";
+	if (o->attach_how != ATTACH_AUTO && t->settings->attach_how != o->attach_how)
+		return "another --attach";
 	if (o->every_packet && !t->settings->every_packet_up)
 		return "--every-packet";
 	if (o->sizes.flows || o->sizes.nodes || o->sizes.ring_bytes)
