@@ -195,6 +195,12 @@ fails() { # WORDS COMMAND...
 	nothing_attached
 }
 
+@test "a skew that would put a clock below 1970 is refused, and changes nothing" {
+	run tm up -n netns:client --skew client=-99999d
+	[ "$status" -eq 2 ]
+	[ ! -e /sys/fs/bpf/tidemark ]
+}
+
 @test "show prints each section as a table and as JSON, one object a line" {
 	local section
 

@@ -75,6 +75,9 @@ int skew_parse(const char *text, char *name, unsigned name_size, __s64 *ns)
 	err = span_parse(equals + 2, &span);
 	if (err)
 		return err;
+	/* A clock below 1970 would come round to the far future, and stay there. */
+	if (span > 50 * 365 * 86400 * 1000000000ULL)
+		return -ERANGE;
 	memcpy(name, text, equals - text);
 	name[equals - text] = 0;
 	*ns = equals[1] == '-' ? -(__s64)span : (__s64)span;
