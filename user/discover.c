@@ -168,7 +168,7 @@ int discover_now(struct tidemark *t, const struct discover_choice *wanted, bool 
 {
 	struct discover_choice settled = *wanted, *choice = &settled;
 	struct walk walk = { .t = t, .choice = choice };
-	char words[512];
+	char words[512] = "";
 	int err = 0;
 
 	settled.options.settled = true;
@@ -182,7 +182,7 @@ int discover_now(struct tidemark *t, const struct discover_choice *wanted, bool 
 		if (err == -ENOENT && wait) {
 			log_info("%s; waiting for it", words);
 			err = 0;
-		} else if (err == -ENOENT) {
+		} else if (*words) { /* else it was said where it failed */
 			log_error("%s", words);
 		}
 	}

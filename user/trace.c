@@ -10,6 +10,7 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/signalfd.h>
+#include <sys/stat.h>
 #include <sys/timerfd.h>
 #include <time.h>
 #include <unistd.h>
@@ -223,6 +224,18 @@ static void trace_ready(struct trace *trace, int what, int fds[])
 	}
 }
 
+/* Not while somebody takes the datapath down: what is pinned after that would be left. */
+static int trace_watch_processes(struct trace *trace)
+{
+	struct tidemark *t = &trace->t;
+	int err = tidemark_lock(t);
+
+	if (!err && !faccessat(t->dir, "settings", F_OK, 0))
+		err = tidemark_watch_processes(t);
+	tidemark_unlock(t);
+	return err;
+}
+
 static int trace_loop(struct trace *trace)
 {
 	struct epoll_event ready[8];
@@ -246,7 +259,7 @@ static int trace_loop(struct trace *trace)
 	}
 	log_info("watching %u nodes", node_count(&trace->t));
 	/* Only now: it takes as long as all the rest, and the packets do not wait for it. */
-	err = tidemark_watch_processes(&trace->t);
+	err = trace_watch_processes(trace);
 	if (err)
 		log_warn("processes are not watched (%s): new namespaces are found when something "
 			 "in them makes a socket; `tidemark doctor` says more",
@@ -430,11 +443,24 @@ static int trace_close(struct trace *trace, int status)
  * Opened before anything is attached: a name that cannot be written changes nothing. Lines
  * are added to what is there, because stamps do not repeat: two runs in one file are a log.
  */
+/* A line that was cut short (a full disk, a kill) must not swallow the next one. */
+static int log_line_end(int fd)
+{
+	char last = '\n';
+	struct stat file;
+
+	if (fstat(fd, &file) || !S_ISREG(file.st_mode) || !file.st_size)
+		return 0;
+	if (pread(fd, &last, 1, file.st_size - 1) == 1 && last != '\n' && write(fd, "\n", 1) != 1)
+		return -errno;
+	return 0;
+}
+
 static int trace_log_open(struct trace *trace)
 {
-	int fd = open(trace->file_name, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
+	int fd = open(trace->file_name, O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
 
-	trace->file = fd < 0 ? NULL : fdopen(fd, "a");
+	trace->file = fd < 0 || log_line_end(fd) ? NULL : fdopen(fd, "a");
 	if (trace->file)
 		return 0;
 	log_error("--log %s: %s", trace->file_name, strerror(errno));
@@ -512,8 +538,12 @@ int cmd_trace(int argc, char **argv)
 
 	argp_parse(&trace_argp, argc, argv, 0, NULL, &trace);
 	if (trace.schema) {
-		fwrite(event_schema_start, event_schema_end - event_schema_start, 1, stdout);
-		return fflush(stdout) ? 1 : 0;
+		size_t size = event_schema_end - event_schema_start;
+
+		if (fwrite(event_schema_start, size, 1, stdout) == 1 && !fflush(stdout))
+			return 0;
+		log_error("stdout: %s", strerror(errno));
+		return 1;
 	}
 	if (trace.file_name && trace_log_open(&trace))
 		return 1;
