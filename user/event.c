@@ -11,6 +11,7 @@
 
 #include "../bpf/stage.h"
 #include "event.h"
+#include "wire.h"
 #include "log.h"
 
 const char *const event_texts[EVENTS_NR] = {
@@ -157,29 +158,6 @@ void event_log_rename(struct event_log *log)
 			snprintf(log->named[i].name, sizeof(log->named[i].name), "%s", node.name);
 }
 
-static void out_flags(struct out *out, __u8 flags)
-{
-	static const char letters[] = "FSRPAUEC";
-	char text[9];
-	int n = 0;
-
-	for (int i = 0; i < 8; i++)
-		if (flags & 1U << i)
-			text[n++] = letters[i];
-	text[n] = 0;
-	out_str(out, FLAGS, text);
-}
-
-static void out_address(struct out *out, unsigned column, const __u8 address[16], __u16 port)
-{
-	static const __u8 v4[12] = { [10] = 0xff, [11] = 0xff };
-
-	if (!memcmp(address, v4, sizeof(v4)))
-		out_endpoint(out, column, AF_INET, address + 12, port);
-	else
-		out_endpoint(out, column, AF_INET6, address, port);
-}
-
 static void out_traffic(struct out *out, const struct joined *joined)
 {
 	const struct event *e = &joined->event;
@@ -196,7 +174,7 @@ static void out_traffic(struct out *out, const struct joined *joined)
 	if (e->proto == IPPROTO_TCP) {
 		out_u64(out, SEQ, e->seq);
 		if (!message)
-			out_flags(out, e->tcp_flags);
+			out_tcp_flags(out, FLAGS, e->tcp_flags);
 	}
 	if (e->cause) {
 		out_stamp(out, CAUSE, e->cause);

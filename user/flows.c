@@ -18,6 +18,7 @@
 #include "out.h"
 #include "physical.h"
 #include "units.h"
+#include "wire.h"
 
 struct flows {
 	struct tidemark t;
@@ -116,29 +117,12 @@ static void out_proto(struct out *out, __u8 proto)
 
 static void out_end(struct out *out, unsigned column, const struct flow_key *key, bool local)
 {
-	static const __u8 v4[12] = { [10] = 0xff, [11] = 0xff };
 	const __u8 *address = local ? key->local : key->remote;
 	int port = local ? key->local_port : key->remote_port;
 
 	if (key->proto != IPPROTO_TCP && key->proto != IPPROTO_UDP && !port)
 		port = OUT_NO_PORT;
-	if (!memcmp(address, v4, sizeof(v4)))
-		out_endpoint(out, column, AF_INET, address + 12, port);
-	else
-		out_endpoint(out, column, AF_INET6, address, port);
-}
-
-static void out_tcp_flags(struct out *out, unsigned column, __u8 flags)
-{
-	static const char letters[] = "FSRPAUEC";
-	char text[9];
-	int n = 0;
-
-	for (int i = 0; i < 8; i++)
-		if (flags & 1U << i)
-			text[n++] = letters[i];
-	text[n] = 0;
-	out_str(out, column, text);
+	out_address(out, column, address, port);
 }
 
 static int flow_print(struct flows *flows, const struct flow_key *key, const struct flow *f,
