@@ -412,6 +412,8 @@ static __always_inline int stage_clock(struct pass *at, struct pkt *p)
 	__u32 end = p->seq + p->fresh;
 	__u8 notes = p->notes;
 
+	if (!notes)
+		return NEXT;
 	if (!c) {
 		at->count->reason.clock_bad++;
 		return NEXT;

@@ -41,7 +41,7 @@ struct stage_count {
 
 struct counters {
 	struct {
-#define X(name, live, what) struct stage_count name;
+#define X(name, live, all, what) struct stage_count name;
 		STAGES(X)
 #undef X
 	} stage;

@@ -47,6 +47,11 @@ static __always_inline struct flow_dir *flow_dir(struct flow *f, int from_local)
 	return from_local ? &f->dir[DIR_OUT] : &f->dir[DIR_IN];
 }
 
+static __always_inline int flow_side(const struct pkt *p)
+{
+	return p->from_local ? DIR_OUT : DIR_IN;
+}
+
 /*
  * Have both sides spoken, so that this is no flood? For TCP a SYN and the answer to it
  * prove nothing, the initiator's next segment does; and nothing that was reset counts.
@@ -181,7 +186,7 @@ static __always_inline void flow_syn(struct flow *f, struct pkt *p)
 	int known = f->state == FLOW_SYN || f->state == FLOW_SYN_ACK;
 
 	if (known && f->isn == p->seq) {
-		d->retransmits++;
+		f->retransmits[flow_side(p)]++;
 		p->notes = p->dir == DIR_OUT ? NOTE_RETRANSMIT : 0;
 		return;
 	}
@@ -210,7 +215,7 @@ static __always_inline void flow_syn_ack(struct flow *f, struct pkt *p)
 	struct flow_dir *d = flow_dir(f, p->from_local);
 
 	if (f->state != FLOW_SYN) {
-		d->retransmits += f->state == FLOW_SYN_ACK;
+		f->retransmits[flow_side(p)] += f->state == FLOW_SYN_ACK;
 		return;
 	}
 	f->state = FLOW_SYN_ACK;
@@ -237,14 +242,15 @@ static __always_inline void flow_fin(struct flow *f, struct flow_dir *d, struct 
 	f->state = flow_dir(f, !p->from_local)->tcp_flags & TCP_FIN ? FLOW_CLOSED : FLOW_CLOSING;
 }
 
-static __always_inline void flow_data(struct pass *at, struct flow_dir *d, struct pkt *p)
+static __always_inline void flow_data(struct pass *at, struct flow *f, struct flow_dir *d,
+				      struct pkt *p)
 {
 	p->fresh = flow_fresh(d, &p->seq, p->payload);
 	if (p->fresh) {
 		p->notes |= NOTE_MESSAGE;
 		return;
 	}
-	d->retransmits++;
+	f->retransmits[flow_side(p)]++;
 	if (p->dir == DIR_OUT) {
 		at->count->reason.retransmit++;
 		p->notes |= NOTE_RETRANSMIT;
@@ -273,7 +279,7 @@ static __always_inline void flow_tcp(struct pass *at, struct flow *f, struct flo
 				p->notes |= NOTE_ACCEPT;
 		}
 		if (p->payload)
-			flow_data(at, d, p);
+			flow_data(at, f, d, p);
 		else if (!d->synced) {
 			d->synced = 1;
 			d->next_seq = p->seq;
@@ -323,7 +329,7 @@ static __always_inline int stage_flow(struct pass *at, struct pkt *p)
 	__sync_fetch_and_add(&d->bytes, p->wire);
 	WRITE_ONCE(f->last, flow_now());
 	at->flow = f;
-	return p->notes ? NEXT : DONE;
+	return NEXT;
 }
 
 #endif

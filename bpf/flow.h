@@ -59,11 +59,9 @@ struct flow_dir {
 	__u32 next_seq;	 /* TCP: one past the highest byte seen */
 	__u32 hole_from; /* TCP: bytes below next_seq not seen; equal: none */
 	__u32 hole_to;
-	__u32 retransmits; /* TCP: data seen again */
-	__u16 generation;  /* of that burst, see struct clock */
-	__u8 tcp_flags;	   /* all flags seen, or-ed */
-	__u8 synced;	   /* next_seq is known */
-	__u32 _pad;
+	__u16 generation; /* of that burst, see struct clock */
+	__u8 tcp_flags;	  /* all flags seen, or-ed */
+	__u8 synced;	  /* next_seq is known */
 };
 
 /*
@@ -80,10 +78,13 @@ struct flow {
 	__u32 peer_clock;  /* clock of the node that sends to us, if it is on this host */
 	__u32 uid;
 	struct flow_dir dir[DIRS_NR];
-	__u64 cgroup;	/* id, cgroup v2 */
-	__u64 first_ns; /* wall clock of the node */
-	__u32 pid;	/* local process, 0 unknown */
-	__u32 isn;	/* TCP: sequence number of the SYN */
+	__u32 retransmits[DIRS_NR]; /* TCP: data seen again */
+	__u32 mark;		    /* mark_* of mark.h, 0: not asked yet */
+	__u32 record;		    /* what the record stage decided of it, 0: not asked yet */
+	__u64 cgroup;		    /* id, cgroup v2 */
+	__u64 first_ns;		    /* wall clock of the node */
+	__u32 pid;		    /* local process, 0 unknown */
+	__u32 isn;		    /* TCP: sequence number of the SYN */
 	char comm[16];
 };
 

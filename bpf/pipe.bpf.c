@@ -30,7 +30,7 @@ int pipeline(struct __sk_buff *skb)
 {
 	struct pkt p = { .how = skb->cb[ATTACH_CB_HOW], .key.node = skb->cb[ATTACH_CB_NODE] };
 	struct pass at = { .skb = skb };
-	int verdict;
+	int verdict, done = 0;
 
 	p.clock = p.how & ATTACH_CLOCK_MASK;
 	/* What leaves the device its node sends; unless the node is behind the device. */
@@ -40,18 +40,17 @@ int pipeline(struct __sk_buff *skb)
 	if (!at.count)
 		return NEXT;
 
-#define X(name, live, what)                             \
-	if (stages & (1U << STAGE_##name)) {            \
-		at.count->stage.name.seen++;            \
-		verdict = stage_##name(&at, &p);        \
-		if (verdict == DONE) {                  \
-			at.count->stage.name.done++;    \
-			return NEXT;                    \
-		}                                       \
-		if (verdict != NEXT) {                  \
-			at.count->stage.name.verdict++; \
-			return verdict;                 \
-		}                                       \
+#define X(name, live, all, what)                               \
+	if (stages & (1U << STAGE_##name) && (all || !done)) { \
+		at.count->stage.name.seen++;                   \
+		verdict = stage_##name(&at, &p);               \
+		if (verdict == DONE) {                         \
+			at.count->stage.name.done++;           \
+			done = 1;                              \
+		} else if (verdict != NEXT) {                  \
+			at.count->stage.name.verdict++;        \
+			return verdict;                        \
+		}                                              \
 	}
 	STAGES(X)
 #undef X

@@ -13,7 +13,7 @@
 #include "flow.h"
 #include "node.h"
 
-/* What a stage answers: go on; nothing left for later stages; or a tc verdict (>= 0). */
+/* What a stage answers: go on; only stages that see all go on; or a tc verdict (>= 0). */
 #define NEXT TC_ACT_UNSPEC
 #define DONE (-2)
 
@@ -60,7 +60,7 @@ struct pkt {
 struct pass {
 	struct __sk_buff *skb;
 	struct counters *count; /* this CPU's, this direction's */
-	struct flow *flow;
+	struct flow *flow;	/* NULL: this packet has none */
 };
 
 struct {

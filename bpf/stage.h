@@ -6,32 +6,33 @@
 /*
  * Every packet passes these in this order. Which of them exist is decided before load
  * (the `stages` mask is read-only data): the verifier removes the others' code, so a
- * stage that is off costs nothing. "live" says whether the stage has been built yet.
+ * stage that is off costs nothing. "live" says whether the stage has been built yet; "all"
+ * that it sees also the packets with which an earlier stage was done (no IP, no flow).
  *
- *	X(name, live, what it does)
+ *	X(name, live, all, what it does)
  */
-#define STAGES(X)                                                      \
-	X(parse, 1, "headers into struct pkt")                         \
-	X(node, 1, "which namespace, which clock, which direction")    \
-	X(guard, 0, "may these two owners talk?")                      \
-	X(flow, 1, "find or create the flow, count, follow TCP")       \
-	X(clock, 1, "merge and tick the node's clock, note the event") \
-	X(mark, 0, "write the flow's SciTag, egress only")             \
-	X(record, 0, "keep the packet, perhaps")                       \
-	X(fault, 0, "play the wire: lose, corrupt, repeat")
+#define STAGES(X)                                                         \
+	X(parse, 1, 0, "headers into struct pkt")                         \
+	X(node, 1, 0, "which namespace, which clock, which direction")    \
+	X(guard, 0, 0, "may these two owners talk?")                      \
+	X(flow, 1, 0, "find or create the flow, count, follow TCP")       \
+	X(clock, 1, 0, "merge and tick the node's clock, note the event") \
+	X(mark, 0, 0, "write the flow's SciTag, egress only")             \
+	X(record, 0, 1, "keep the packet, perhaps")                       \
+	X(fault, 0, 1, "play the wire: lose, corrupt, repeat")
 
 enum stage {
-#define X(name, live, what) STAGE_##name,
+#define X(name, live, all, what) STAGE_##name,
 	STAGES(X)
 #undef X
 		STAGES_NR
 };
 
 enum {
-#define X(name, live, what) STAGES_LIVE_##name = (live) << STAGE_##name,
+#define X(name, live, all, what) STAGES_LIVE_##name = (live) << STAGE_##name,
 	STAGES(X)
 #undef X
-#define X(name, live, what) | STAGES_LIVE_##name
+#define X(name, live, all, what) | STAGES_LIVE_##name
 		STAGES_LIVE = 0 STAGES(X)
 #undef X
 };

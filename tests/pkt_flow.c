@@ -85,7 +85,7 @@ static void test_accept(void)
 	is_int(f.opener, FLOW_OPENER_REMOTE, "opened by the other");
 	step(DIR_OUT, SYN | ACK, 500, 0, RIG_EMBRYONIC, FLOW_SYN_ACK, "our answer changes nothing");
 	step(DIR_OUT, SYN | ACK, 500, 0, RIG_EMBRYONIC, FLOW_SYN_ACK, "nor does repeating it");
-	is_int(f.dir[DIR_OUT].retransmits, 1, "which is a retransmission");
+	is_int(f.retransmits[DIR_OUT], 1, "which is a retransmission");
 	step(DIR_IN, ACK, 101, 10, RIG_FLOWS, FLOW_ESTABLISHED, "the third, with data, admits it");
 	is_str(rig_events(&r), "accept 80>1000 0B 1p; recv 80>1000 10B 1p",
 	       "accepted, then received");
@@ -158,7 +158,7 @@ static void test_repetition(void)
 	is_str(rig_moved(&r), "out flow_new 1 retransmit 1 event 2",
 	       "sent twice: a retransmission");
 	conn_flow(&r, &web, IPPROTO_TCP, &f);
-	is_int(f.dir[DIR_OUT].retransmits, 1, "of the flow's too");
+	is_int(f.retransmits[DIR_OUT], 1, "of the flow's too");
 	rig_reset(&r);
 	in(ACK, 100, 10);
 	in(ACK, 100, 10);

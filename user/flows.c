@@ -143,8 +143,8 @@ static int flow_print(struct flows *flows, const struct flow_key *key, const str
 	out_u64(o, IN_PACKETS, in->packets);
 	out_span(o, IDLE, (__u64)(__u32)(flows->now - f->last) * (1000000000ULL / flows->hz));
 	if (key->proto == IPPROTO_TCP) {
-		out_u64(o, RETRANSMITS, out->retransmits);
-		out_u64(o, IN_DUPLICATES, in->retransmits);
+		out_u64(o, RETRANSMITS, f->retransmits[DIR_OUT]);
+		out_u64(o, IN_DUPLICATES, f->retransmits[DIR_IN]);
 		out_tcp_flags(o, FLAGS_OUT, out->tcp_flags);
 		out_tcp_flags(o, FLAGS_IN, in->tcp_flags);
 	}

@@ -182,7 +182,7 @@ static int show_stages(struct show *show)
 	show->out = table_open(show, "STAGES", stage_columns);
 	if (!show->out)
 		return 1;
-#define X(name, live, what)                       \
+#define X(name, live, all, what)                  \
 	for (__u32 dir = 0; dir < DIRS_NR; dir++) \
 		show_stage(show, #name, live, dir, &sum[dir].stage.name, what);
 	STAGES(X)
