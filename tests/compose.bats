@@ -31,7 +31,6 @@ setup() {
 	TIDEMARK=$(realpath "${TIDEMARK:-tidemark}")
 	DIR=$BATS_TEST_TMPDIR
 	SHOP=$BATS_FILE_TMPDIR/shop
-	PIDS=()
 }
 
 teardown() {

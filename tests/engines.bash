@@ -2,6 +2,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
 # For labs with container engines: a world for them to run in, images made of the host's programs.
 
+ENGINE_DIRS='/etc/docker /var/lib/docker /var/lib/containers /var/lib/containerd'
+
 # A world of mount and network namespaces with an empty /run, /etc/docker and
 # /var/lib/{docker,containers,containerd} of its own. Whatever runs in it is a stranger to the rest
 # of the machine. With `pid`, also a pid namespace: killing its first process ends every other.
@@ -11,12 +13,12 @@ engines_world() { # [pid]
 
 	[ "${1:-}" != pid ] || extra=(--pid --fork --mount-proc)
 	mkfifo "$DIR/born"
-	for dir in /etc/docker /var/lib/docker /var/lib/containers /var/lib/containerd; do
+	for dir in $ENGINE_DIRS; do
 		[ -d "$dir" ] || { mkdir "$dir" && echo "$dir" >>"$DIR/made"; }
 	done
 	# shellcheck disable=SC2016
-	unshare --mount --net "${extra[@]}" --propagation private sh -c '
-		for dir in /run /etc/docker /var/lib/docker /var/lib/containers /var/lib/containerd; do
+	ENGINE_DIRS="$ENGINE_DIRS" unshare --mount --net "${extra[@]}" --propagation private sh -c '
+		for dir in /run $ENGINE_DIRS; do
 			mount -t tmpfs -o mode=755 tmpfs "$dir"
 		done
 		ip link set lo up
@@ -42,7 +44,8 @@ engines_processes() {
 
 	ns=$(readlink "/proc/$WORLD/ns/mnt") && [ -n "$ns" ] || return
 	for dir in /proc/[0-9]*; do
-		[ "$(readlink "$dir/ns/mnt")" = "$ns" ] || grep -qs "/$TAG/" "$dir/cgroup" || continue
+		[ "$(readlink "$dir/ns/mnt")" = "$ns" ] || grep -qs "/$TAG/" "$dir/cgroup" ||
+			continue
 		echo "${dir#/proc/}"
 	done 2>/dev/null
 }
@@ -76,7 +79,8 @@ need() {
 	local program
 
 	for program in "$@"; do
-		command -v "$program" >/dev/null || skip "$program is not installed (tools/setup --runtimes)"
+		command -v "$program" >/dev/null ||
+			skip "$program is not installed (tools/setup --runtimes)"
 	done
 }
 
