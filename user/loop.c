@@ -9,6 +9,7 @@
 
 #include <event2/event.h>
 
+#include "log.h"
 #include "loop.h"
 
 struct waiter {
@@ -18,11 +19,18 @@ struct waiter {
 	int owned; /* a descriptor of ours, or -1 */
 };
 
+static void said(int severity, const char *words)
+{
+	if (severity >= EVENT_LOG_WARN)
+		log_debug("libevent: %s", words);
+}
+
 struct event_base *loop_new(void)
 {
 	struct event_config *config = event_config_new();
 	struct event_base *base = NULL;
 
+	event_set_log_callback(said);
 	/* One thread; and it must be epoll, for edges. */
 	if (config && !event_config_set_flag(config, EVENT_BASE_FLAG_NOLOCK) &&
 	    !event_config_require_features(config, EV_FEATURE_ET))
@@ -132,4 +140,18 @@ void waiter_free(struct waiter *waiter)
 	if (waiter->owned >= 0)
 		close(waiter->owned);
 	free(waiter);
+}
+
+static void nothing(int fd, void *ctx)
+{
+	(void)fd, (void)ctx;
+}
+
+int loop_once(struct event_base *base, __u64 ns)
+{
+	struct waiter *most = loop_every(base, ns, nothing, NULL);
+	int ret = most ? event_base_loop(base, EVLOOP_ONCE) : -1;
+
+	waiter_free(most);
+	return ret < 0 ? -EBUSY : 0;
 }

@@ -17,6 +17,9 @@ void loop_free(struct event_base *base);
 int loop_run(struct event_base *base);
 void loop_break(struct event_base *base);
 
+/* What is ready, waiting for it at most so long. -EBUSY from inside the loop. */
+int loop_once(struct event_base *base, __u64 ns);
+
 /* Each returns NULL without memory, lives until waiter_free(), and calls from loop_run() only. */
 typedef void (*wait_fn)(int fd, void *ctx);
 

@@ -107,18 +107,6 @@ static int selected_add(const struct netns_seen *seen, const char *name, void *c
 	return 0;
 }
 
-static void every_packet_set(struct trace *trace, bool every)
-{
-	struct tidemark *t = &trace->t;
-
-	t->settings->every_packet = every;
-	for (__u32 i = 0; i < t->clocks_n; i++) {
-		__u32 *flags = &t->clocks[i].flags;
-
-		*flags = every ? *flags | CLOCK_EVERY_PACKET : *flags & ~CLOCK_EVERY_PACKET;
-	}
-}
-
 /* The datapath is there: what was asked of it must go together with what it is. */
 static int trace_adopt(struct trace *trace)
 {
@@ -139,7 +127,7 @@ static int trace_adopt(struct trace *trace)
 	}
 	state_load(t);
 	/* Left by a trace that was killed: whom it did not know can be added. */
-	if (t->settings->temporary && trace->o.selectors_n)
+	if (t->settings->temporary == DATAPATH_OF_TRACE && trace->o.selectors_n)
 		status = discover_now(t, &trace->choice, false) ? 1 : 0;
 	for (size_t i = 0; i < trace->o.selectors_n && !status; i++) {
 		ret = selector_each(&trace->o.selectors[i], selected_add, trace, words,
@@ -182,7 +170,7 @@ static int trace_open(struct trace *trace)
 		return status;
 	trace->open = true;
 	/* Set, not left: whoever traced before may have been killed before it took it back. */
-	every_packet_set(trace, trace->o.every_packet || t->settings->every_packet_up);
+	datapath_every_packet(t, trace->o.every_packet || t->settings->every_packet_up);
 	tidemark_unlock(t);
 	return 0;
 }
@@ -196,9 +184,9 @@ static int trace_close(struct trace *trace, int status)
 	if (trace->tracer)
 		tracer_stop(trace->tracer);
 	if (trace->open && !gone) {
-		every_packet_set(trace, t->settings->every_packet_up);
+		datapath_every_packet(t, t->settings->every_packet_up);
 		t->settings->reading = 0;
-		if (!t->settings->temporary)
+		if (t->settings->temporary != DATAPATH_OF_TRACE)
 			state_save(t, STATE_AHEAD_NS);
 		else if (tidemark_lock(t) || datapath_down(t))
 			status = 1;
