@@ -185,13 +185,13 @@ listening() {
 }
 
 @test "a pod that comes later is waited for" {
-	world "$TIDEMARK" trace --json --state-dir "$DIR/state" -n pod:attic -v \
+	world "$TIDEMARK" trace --json --state-dir "$DIR/state" -n pod:attic \
 		>"$DIR/log" 2>"$DIR/words" </dev/null 3>&- &
 	TRACE=$!
 	await_line "$DIR/words" 'pod:attic: no such container is running; waiting for it'
 	await_line "$DIR/words" 'watching 0 nodes'
 	pod_make attic
-	date +%T.%N; await_line "$DIR/log" "attic.*node-up" || { date +%T.%N; cat "$DIR/words" "$DIR/log"; podman_run ps -a; world "$TIDEMARK" show nodes; world "$TIDEMARK" show counters; sleep 2; cat "$DIR/log"; false; }
+	await_line "$DIR/log" '"attic".*"node-up"'
 	podman_run exec attic-ask /bin/busybox wget -q -O - http://127.0.0.1/index.html
 	await_line "$DIR/log" '"send"'
 	trace_end
