@@ -58,7 +58,7 @@ engines_gone() {
 }
 
 engines_end() {
-	local end=$((SECONDS + 20)) pid
+	local end=$((SECONDS + 20))
 
 	[ -n "${WORLD:-}" ] || return 0
 	if [ -z "$WORLD_ENTER" ]; then

@@ -37,10 +37,15 @@ setup() {
 
 teardown() {
 	[ -n "${READY:-}" ] || return 0
-	[ -z "${TRACE:-}" ] || world sh -c 'kill -KILL $(pgrep -x tidemark)' || :
+	[ -z "${TRACE:-}" ] || trace_signal KILL || :
 	[ -z "${SERVICE:-}" ] || kill -KILL "$SERVICE" 2>/dev/null || :
 	world rm -f /run/podman/podman.sock
 	world "$TIDEMARK" down --state-dir "$DIR/state" 2>/dev/null || :
+}
+
+# The trace itself, the only one in this pid namespace, and not the nsenter that waits for it.
+trace_signal() {
+	world pgrep -x tidemark | xargs -r nsenter --target "$WORLD" --pid --mount kill "-$1"
 }
 
 podman_run() {
@@ -125,9 +130,8 @@ wire_pods() {
 		'ip addr add 10.3.0.2/24 dev kc; ip link set kc up; ip link set lo up'
 }
 
-# The trace itself, not the nsenter that waits for it.
 trace_end() {
-	world sh -c 'kill -INT $(pgrep -x tidemark)'
+	trace_signal INT
 	wait "$TRACE"
 	TRACE=
 }
@@ -137,14 +141,12 @@ events() { # FILTER
 }
 
 @test "both containers of a pod tick one clock, and what pods tell each other is in order" {
-	local i
-
 	wire_pods
 	world "$TIDEMARK" trace --json --state-dir "$DIR/state" -n pod:kitchen -n pod:cellar \
 		--skew cellar=-2h >"$DIR/log" 2>"$DIR/words" </dev/null 3>&- &
 	TRACE=$!
 	await_line "$DIR/words" 'watching 2 nodes'
-	for i in 1 2 3; do
+	for _ in 1 2 3; do
 		podman_run exec kitchen-ask /bin/busybox wget -q -O - http://10.3.0.2/index.html
 		podman_run exec cellar-ask /bin/busybox wget -q -O - http://10.3.0.1/index.html
 	done

@@ -39,15 +39,19 @@ hosts_verdict() # FIELD LOG...
 	"$binary" check --json "$@" 2>"$dir/words" | jq ".$field"
 }
 
+hosts_received() # NODE src|dst ENDPOINT
+{
+	hosts_events ".node == \"$1\" and .type == \"recv\" and .$2 == \"$3\""
+}
+
 # Every hop of every request, in both directions, over both families.
 hosts_complete()
 {
 	local end
 
 	for end in '192.0.2.1:80' '[2001:db8::1]:80' '192.0.2.1:7' '[2001:db8::1]:7'; do
-		[[ $(hosts_events ".node == \"north\" and .type == \"recv\" and .dst == \"$end\"") -ge 200 &&
-			$(hosts_events ".node == \"south\" and .type == \"recv\" and .src == \"$end\"") -ge 200 ]] ||
-			return
+		(($(hosts_received north dst "$end") >= 200)) || return
+		(($(hosts_received south src "$end") >= 200)) || return
 	done
 }
 
