@@ -5,6 +5,7 @@
 #include "node.bpf.h"
 #include "flow.bpf.h"
 #include "clock.bpf.h"
+#include "mark.bpf.h"
 
 char LICENSE[] SEC("license") = "GPL";
 
@@ -21,7 +22,6 @@ struct {
 
 /* Stages that are listed and not built yet. */
 #define stage_guard(at, p) NEXT
-#define stage_mark(at, p) NEXT
 #define stage_record(at, p) NEXT
 #define stage_fault(at, p) NEXT
 

@@ -40,6 +40,9 @@
 #define TCP_RST 0x04
 #define TCP_ACK 0x10
 
+#define BPF_ADJ_ROOM_NET 0
+#define BPF_F_ADJ_ROOM_FIXED_GSO 1
+
 #define AF_INET 2
 #define AF_INET6 10
 

@@ -20,6 +20,7 @@
 
 #include "../bpf/event.h"
 #include "../bpf/flow.h"
+#include "../bpf/mark.h"
 #include "log.h"
 #include "mounts.h"
 #include "rings.h"
@@ -229,6 +230,7 @@ static void sizes_set(struct tidemark_bpf *skel, const struct sizes *sizes)
 	bpf_map__set_max_entries(skel->maps.clocks, nodes);
 	bpf_map__set_max_entries(skel->maps.namespaces, NAMESPACES);
 	bpf_map__set_max_entries(skel->maps.newcomers, NEWCOMERS_BYTES);
+	bpf_map__set_max_entries(skel->maps.marks, MARKS_DEFAULT);
 }
 
 struct cgroup_root {

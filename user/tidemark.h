@@ -30,7 +30,9 @@
 	X(owners)      \
 	X(namespaces)  \
 	X(newcomers)   \
-	X(pipelines)
+	X(pipelines)   \
+	X(marks)       \
+	X(rules)
 
 enum map {
 #define X(name) MAP_##name,
