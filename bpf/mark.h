@@ -100,9 +100,9 @@ _Static_assert(sizeof(struct mark_entry) == 32, "no hidden padding");
 #define MARK_IDLE_NS 300000000000ULL
 
 /*
- * Map `rules`: two banks of RULES_MAX. One is in force, sorted by userspace so that the
- * first that matches is the most specific; changes are made in the other, and then one
- * write into the settings puts that in force.
+ * Maps `rules` and `rules_spare`. One is in force, sorted by userspace so that the first
+ * that matches is the most specific; changes are made in the other, and then one write
+ * into the settings puts that in force.
  */
 #define RULES_MAX 512
 

@@ -15,7 +15,9 @@
 #define OPTION_PADN 1
 #define OPTION_BYTES 5 /* type, length, experiment, activity */
 
-#define HEADER_MOST 64 /* longer ones are left alone */
+#define HEADER_MOST 64	/* longer ones are left alone, */
+#define OPTIONS_MOST 8 /* and those with more options */
+#define PADDING_MOST 7	/* more is no padding: Linux drops such packets */
 
 /* An options header as it was read or made, and as it becomes. */
 struct header {
@@ -62,7 +64,7 @@ static __always_inline __u32 header_padding(const struct header *h, int *there)
 
 	*there = 0;
 #pragma clang loop unroll(disable)
-	for (int i = 0; i < HEADER_MOST - 2; i++) {
+	for (int i = 0; i < OPTIONS_MOST; i++) {
 		if (at >= h->length)
 			break;
 		at &= HEADER_MOST - 1;
@@ -97,31 +99,27 @@ __checked int header_extend(struct header *h, __u32 mark)
 	if (!at)
 		return there ? OPTION_THERE : OPTION_NONE;
 	end = h->length;
-	if (end - at < OPTION_BYTES) {
+	if (end - at < OPTION_BYTES || end - at > PADDING_MOST) {
 		at = end;
 		end += 8;
 		h->length = end;
 		h->grown = 8;
 		h->bytes[1]++;
 	}
-	if (at > HEADER_MOST || end > HEADER_MOST + 8)
+	if (at > HEADER_MOST)
 		return OPTION_NONE;
 	h->bytes[at] = MARK_OPTION;
 	h->bytes[at + 1] = MARK_OPTION_DATA;
 	h->bytes[at + 2] = mark_experiment(mark) >> 8;
 	h->bytes[at + 3] = mark_experiment(mark);
 	h->bytes[at + 4] = mark_activity(mark);
-	rest = end - at - OPTION_BYTES;
+	rest = end - at - OPTION_BYTES; /* 0 to 3 */
 	if (rest)
 		h->bytes[at + 5] = rest == 1 ? OPTION_PAD1 : OPTION_PADN;
 	if (rest > 1)
 		h->bytes[at + 6] = rest - 2;
-#pragma clang loop unroll(disable)
-	for (__u32 i = at + 7; i < HEADER_MOST + 8; i++) {
-		if (i >= end)
-			break;
-		WRITE_ONCE(h->bytes[i], 0); /* else it becomes a call of memset */
-	}
+	if (rest > 2)
+		h->bytes[at + 7] = 0;
 	return OPTION_DONE;
 }
 

@@ -126,3 +126,23 @@ int event_node(struct event_call *call)
 	event_submit(e);
 	return 0;
 }
+
+/*
+ * What is said of one flow changes one flow: it is told by its key, and the others need
+ * not ask again.
+ */
+SEC("syscall")
+int mark_touch(struct mark_call *call)
+{
+	struct flow_key key = call->key;
+
+	if (key.proto) {
+		mark_touch_flows(&key);
+		return 0;
+	}
+	key.proto = IPPROTO_TCP;
+	mark_touch_flows(&key);
+	key.proto = IPPROTO_UDP;
+	mark_touch_flows(&key);
+	return 0;
+}

@@ -19,10 +19,10 @@ struct {
 
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, 2 * RULES_MAX);
+	__uint(max_entries, RULES_MAX);
 	__type(key, __u32);
 	__type(value, struct rule);
-} rules SEC(".maps");
+} rules SEC(".maps"), rules_spare SEC(".maps");
 
 /* A flow that was silent for so many ticks is asked again with its next packet. */
 #define MARK_FRESH_SHIFT 6
@@ -39,6 +39,7 @@ struct asked {
 	__u64 above[MARK_LEVELS]; /* the cgroups it is in, by depth */
 	__u64 comm[2];
 	__u32 owned; /* uid, cgroup and comm are known */
+	__u32 rules; /* in force */
 	__u32 given; /* the answer, and 0: none */
 };
 
@@ -72,7 +73,7 @@ static __always_inline int owner_fits(const struct rule *r, const struct asked *
 	       r->cgroup == a->above[r->cgroup_level % MARK_LEVELS];
 }
 
-/* Checked by itself: five hundred copies of it would be too many for the verifier. */
+/* Checked by itself: inlined, its branches multiplied with what calls it. */
 __checked int rule_fits(struct rule *r, struct asked *a)
 {
 	const __u64 *src, *dst;
@@ -94,32 +95,27 @@ __checked int rule_fits(struct rule *r, struct asked *a)
 	return !rule_asks_owner(r) || owner_fits(r, a);
 }
 
-__checked int rules_find(struct asked *a)
+static long rule_try(void *map, const __u32 *index, struct rule *r, struct asked *a)
 {
-	const struct settings *s = settings_get();
-	__u32 n, first, index;
-	struct rule *r;
-
-	if (!a || !s)
-		return 0;
-	n = READ_ONCE(s->marks_rules);
-	first = n >> 16 ? RULES_MAX : 0;
-	n &= 0xffff;
-#pragma clang loop unroll(disable)
-	for (__u32 i = 0; i < RULES_MAX; i++) {
-		if (i >= n)
-			break;
-		index = first + i;
-		r = bpf_map_lookup_elem(&rules, &index);
-		if (!r)
-			break;
-		if (!rule_fits(r, a))
-			continue;
-		__sync_fetch_and_add(&r->flows, 1);
-		a->given = r->given | MARK_MARKED;
+	if (*index >= a->rules)
 		return 1;
-	}
-	return 0;
+	if (!rule_fits(r, a))
+		return 0;
+	__sync_fetch_and_add(&r->flows, 1);
+	a->given = r->given | MARK_MARKED;
+	return 1;
+}
+
+/* Not a loop over the map: the verifier would follow each of its turns. */
+static __always_inline void rules_find(struct asked *a, __u32 in_force)
+{
+	a->rules = in_force & 0xffff;
+	if (!a->rules)
+		return;
+	if (in_force >> 16)
+		bpf_for_each_map_elem(&rules_spare, rule_try, a, 0);
+	else
+		bpf_for_each_map_elem(&rules, rule_try, a, 0);
 }
 
 /*
@@ -262,7 +258,7 @@ __checked int mark_ask(struct __sk_buff *skb, struct pkt *p)
 		if (s->marks_flags & MARKS_OWNERS)
 			asked_owner(&a, skb, p, f, s->marks_flags);
 		if (!marks_find(p, &a))
-			rules_find(&a);
+			rules_find(&a, READ_ONCE(s->marks_rules));
 		old = f->mark;
 		mark = a.given;
 		if (mark && old & MARK_MARKED)
@@ -277,6 +273,38 @@ __checked int mark_ask(struct __sk_buff *skb, struct pkt *p)
 	mark |= mark_tag(s->marks_generation, mark, f->last) << MARK_GENERATION_SHIFT;
 	WRITE_ONCE(f->mark, mark);
 	return 0;
+}
+
+struct touched {
+	struct flow_key key;
+};
+
+static __always_inline void flow_touch(const struct flow_key *key)
+{
+	struct flow *f = bpf_map_lookup_elem(&flows, key);
+
+	if (!f)
+		f = bpf_map_lookup_elem(&embryonic, key);
+	if (f)
+		f->mark &= ~(MARK_GENERATION_MAX << MARK_GENERATION_SHIFT);
+}
+
+static long node_touch(void *map, const __u32 *id, struct node *node, struct touched *t)
+{
+	t->key.node = *id;
+	flow_touch(&t->key);
+	return 0;
+}
+
+/* The flows of this key, of one node or of all, are to ask again. */
+static __always_inline void mark_touch_flows(const struct flow_key *key)
+{
+	struct touched t = { .key = *key };
+
+	if (key->node)
+		flow_touch(&t.key);
+	else
+		bpf_for_each_map_elem(&nodes, node_touch, &t, 0);
 }
 
 #endif

@@ -53,6 +53,7 @@ void tidemark_init(struct tidemark *t, const char *pin_dir, const char *state_di
 	t->event_end = -1;
 	t->event_node = -1;
 	t->flow_tick = -1;
+	t->mark_touch = -1;
 	for (int i = 0; i < MAPS_NR; i++)
 		t->map[i] = -1;
 }
@@ -76,6 +77,8 @@ void tidemark_close(struct tidemark *t)
 		close(t->event_node);
 	if (t->flow_tick >= 0)
 		close(t->flow_tick);
+	if (t->mark_touch >= 0)
+		close(t->mark_touch);
 	if (t->dir >= 0)
 		close(t->dir);
 	tidemark_unlock(t);
@@ -201,7 +204,8 @@ int tidemark_open(struct tidemark *t)
 	}
 	if (!err && (pin_path(t, path, "event_end") || (t->event_end = bpf_obj_get(path)) < 0 ||
 		     pin_path(t, path, "event_node") || (t->event_node = bpf_obj_get(path)) < 0 ||
-		     pin_path(t, path, "flow_tick") || (t->flow_tick = bpf_obj_get(path)) < 0))
+		     pin_path(t, path, "flow_tick") || (t->flow_tick = bpf_obj_get(path)) < 0 ||
+		     pin_path(t, path, "mark_touch") || (t->mark_touch = bpf_obj_get(path)) < 0))
 		err = -errno;
 	err2 = tidemark_map_memory(t);
 	if (!err)
@@ -283,7 +287,7 @@ static int sockets_attach(struct tidemark_bpf *skel, const char *dir)
 static int pins_make(struct tidemark_bpf *skel, const char *dir)
 {
 	static const char *const programs[] = { "pipeline", "event_end", "event_node",
-						"flow_tick" };
+						"flow_tick",  "mark_touch" };
 	struct bpf_map *map;
 	char path[PATH_MAX];
 	int err;

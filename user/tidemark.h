@@ -32,7 +32,8 @@
 	X(newcomers)   \
 	X(pipelines)   \
 	X(marks)       \
-	X(rules)
+	X(rules)       \
+	X(rules_spare)
 
 enum map {
 #define X(name) MAP_##name,
@@ -62,6 +63,7 @@ struct tidemark {
 	bool reads; /* we hold the lock on it that makes us the reader of events */
 	int map[MAPS_NR];
 	int event_end, event_node, flow_tick; /* programs */
+	int mark_touch;
 	unsigned cpus;			      /* with a ring of events each */
 	struct rings *rings;		      /* if we made the datapath */
 	struct clock *clocks;		      /* mapped */
