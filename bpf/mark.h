@@ -142,7 +142,7 @@ _Static_assert(sizeof(struct rule) == 200, "no hidden padding");
 
 /* Context of the syscall program `mark_touch`: flows of this key are asked again. */
 struct mark_call {
-	struct flow_key key; /* node 0: any; proto 0: TCP and UDP */
+	__u32 key[sizeof(struct flow_key) / 4]; /* node 0: any; proto 0: TCP and UDP */
 };
 
 #endif

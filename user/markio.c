@@ -110,6 +110,17 @@ int mark_print(struct out *out, const struct registry *registry, const struct ma
 	return out_row(out);
 }
 
+void out_mark(struct out *out, unsigned experiment_column, unsigned activity_column,
+	      unsigned how_column, const struct registry *registry, __u32 mark)
+{
+	char experiment[REGISTRY_NAME_MAX], activity[REGISTRY_NAME_MAX];
+
+	registry_names(registry, mark_experiment(mark), mark_activity(mark), experiment, activity);
+	out_str(out, experiment_column, experiment);
+	out_str(out, activity_column, activity);
+	out_str(out, how_column, mark_hows[mark_how(mark)]);
+}
+
 int mark_proto_parse(const char *text, __u8 *proto)
 {
 	__u64 number;

@@ -33,7 +33,8 @@
 	X(pipelines)   \
 	X(marks)       \
 	X(rules)       \
-	X(rules_spare)
+	X(rules_spare) \
+	X(paths)
 
 enum map {
 #define X(name) MAP_##name,
