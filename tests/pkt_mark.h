@@ -37,6 +37,7 @@ __attribute__((unused)) static void marking_open(struct rig *r, struct tidemark 
 	t->map[MAP_marks] = bpf_map__fd(r->skel->maps.marks);
 	t->map[MAP_rules] = bpf_map__fd(r->skel->maps.rules);
 	t->map[MAP_rules_spare] = bpf_map__fd(r->skel->maps.rules_spare);
+	t->flow_tick = bpf_program__fd(r->skel->progs.flow_tick);
 	t->mark_touch = bpf_program__fd(r->skel->progs.mark_touch);
 	marking_reset(r, t);
 }

@@ -319,6 +319,164 @@ static void test_nodes(void)
 	is_int(marks_add(&t, &m, 1, &bad), -ENODEV, "one flow's mark can not wait");
 }
 
+/* Datagrams have no end but silence: five minutes of it, here written into the table. */
+static void silent_for(__u32 seconds)
+{
+	struct timespec now;
+	struct flow_key key;
+	struct flow f;
+	__u32 tick = tidemark_tick(&t);
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	r.settings->began_jiffies = tick - 250000; /* 4 ms each */
+	r.settings->began_ns = now.tv_sec * 1000000000ULL - 1000000000000ULL;
+	bpf_map_get_next_key(bpf_map__fd(r.skel->maps.embryonic), NULL, &key);
+	bpf_map_lookup_elem(bpf_map__fd(r.skel->maps.embryonic), &key, &f);
+	f.last = tick - seconds * 250;
+	bpf_map_update_elem(bpf_map__fd(r.skel->maps.embryonic), &key, &f, BPF_ANY);
+}
+
+static void test_idle(void)
+{
+	marking_reset(&r, &t);
+	add(ENDS, 3);
+	is_int(udp_gets(&web), 3, "datagrams of a single flow");
+	silent_for(200);
+	is_int(udp_gets(&web), 3, "after three minutes of silence: still that flow");
+	silent_for(400);
+	is_int(udp_gets(&web), -1, "after six, another");
+	is_int(rig_entries(t.map[MAP_marks]), 0, "and the mark is gone");
+}
+
+static __u16 sum_of(const __u8 *bytes, unsigned n, __u32 sum)
+{
+	for (unsigned i = 0; i < n; i++)
+		sum += i & 1 ? bytes[i] : bytes[i] << 8;
+	while (sum >> 16)
+		sum = (sum & 0xffff) + (sum >> 16);
+	return sum;
+}
+
+/* Of the TCP or ICMPv6 that a frame has to its end; 0xffff: right. */
+static __u16 l4_sum(const __u8 *bytes, const struct frame *f, __u8 proto)
+{
+	return sum_of(bytes + f->l4, f->n - f->l4,
+		      sum_of(bytes + f->l3 + 8, 32, f->n - f->l4 + proto));
+}
+
+/* A SYN-ACK as it is received, with an MSS after so many bytes of padding. */
+static void syn_ack(struct frame *f, unsigned padding, __u16 mss)
+{
+	frame_ip(f, true, 2, 1);
+	frame_tcp(f, 80, 1000, 500, SYN | ACK, 12);
+	f->bytes[f->l4 + 20 + padding] = 2;
+	f->bytes[f->l4 + 21 + padding] = 4;
+	put16(f->bytes + f->l4 + 22 + padding, mss);
+	frame_end(f);
+	put16(f->bytes + f->l4 + 16, 0);
+	put16(f->bytes + f->l4 + 16, ~l4_sum(f->bytes, f, IPPROTO_TCP));
+}
+
+static int mss_heard(struct frame *f, unsigned padding, __u16 mss)
+{
+	const __u8 *at;
+
+	syn_ack(f, padding, mss);
+	at = r.out + f->l4 + 22 + padding;
+	tcp_gets(&web, SYN, 100);
+	rig_run(&r, f, IN);
+	if (l4_sum(r.out, f, IPPROTO_TCP) != 0xffff)
+		return -1;
+	return at[0] << 8 | at[1];
+}
+
+static void test_mss(void)
+{
+	static struct frame f;
+	struct mark m = mark_of(NULL, ":80", 3);
+
+	marking_mtu(1500);
+	for (int how = 0; how < MARK_HOWS_NR; how++) {
+		int most = how == MARK_LABEL ? 1440 : how == MARK_BOTH ? 1424 : 1432;
+
+		marking_reset(&r, &t);
+		m.how = how;
+		marking_add(&t, &m);
+		is_int(mss_heard(&f, 0, 1440), most, "the MSS we hear leaves room for the option");
+		is_int(mss_heard(&f, 1, 1440), most, "also where it stands across two words");
+		is_int(mss_heard(&f, 0, 1220), 1220, "a smaller one stays");
+		is_int(rig_count(&r, DIR_IN).reason.mark_mss, how ? 2 : 0, "counted");
+	}
+	marking_reset(&r, &t);
+	m = mark_of(":80", NULL, 3);
+	m.how = MARK_HOP_BY_HOP;
+	marking_add(&t, &m);
+	syn_ack(&f, 0, 1440);
+	f.bytes[f.l4 + 13] = SYN;
+	put16(f.bytes + f.l4, 1000);
+	put16(f.bytes + f.l4 + 2, 80);
+	put16(f.bytes + f.l4 + 16, 0);
+	put16(f.bytes + f.l4 + 16, ~l4_sum(f.bytes, &f, IPPROTO_TCP));
+	rig_run(&r, &f, IN);
+	ok((r.out[f.l4 + 22] << 8 | r.out[f.l4 + 23]) == 1432 &&
+		   l4_sum(r.out, &f, IPPROTO_TCP) == 0xffff,
+	   "a server hears it of whoever connects");
+	marking_mtu(65536);
+}
+
+/* A router's answer to a packet of 1400 bytes from 1 to 2, which had the option or not. */
+static void too_big(struct frame *f, __u32 mtu, bool option)
+{
+	__u8 *inner;
+
+	frame_ip(f, true, 9, 1);
+	frame_icmp(f, 2, 0);
+	put32(f->bytes + f->l4 + 4, mtu);
+	frame_payload(f, 60);
+	inner = f->bytes + f->l4 + 8;
+	inner[0] = 0x60;
+	inner[6] = option ? 0 : IPPROTO_UDP;
+	memcpy(inner + 8, f->bytes + f->l3 + 24, 16);
+	memcpy(inner + 24, f->bytes + f->l3 + 24, 16);
+	inner[39] = 2;
+	memcpy(inner + 40, (__u8[]){ IPPROTO_UDP, 0, 0x1e, 3, 0, 2, 3, 0 }, 8);
+	frame_end(f);
+	put16(f->bytes + f->l4 + 2, 0);
+	put16(f->bytes + f->l4 + 2, ~l4_sum(f->bytes, f, IPPROTO_ICMPV6));
+}
+
+static __u32 mtu_heard(struct frame *f, __u32 mtu, bool option)
+{
+	too_big(f, mtu, option);
+	rig_run(&r, f, IN);
+	if (l4_sum(r.out, f, IPPROTO_ICMPV6) != 0xffff)
+		return 0;
+	return r.out[f->l4 + 4] << 24 | r.out[f->l4 + 5] << 16 | r.out[f->l4 + 6] << 8 |
+	       r.out[f->l4 + 7];
+}
+
+static void test_path(void)
+{
+	struct mark m = mark_of(NULL, NULL, 3);
+	static struct frame f;
+
+	marking_mtu(1500);
+	marking_reset(&r, &t);
+	m.how = MARK_HOP_BY_HOP;
+	marking_add(&t, &m);
+	conn_udp(&r, &web, DIR_OUT, 1352);
+	is_int(rig_count(&r, DIR_OUT).reason.mark_header, 1, "1400 bytes and the option, marked");
+	is_int(mtu_heard(&f, 1400, false), 1400, "too big for a router: we hear how much fits");
+	is_int(mtu_heard(&f, 1400, true), 1392, "and of a marked packet, how much without option");
+	is_int(mtu_heard(&f, 1280, true), 1280, "but never below what every link carries");
+	mtu_heard(&f, 1400, true);
+	conn_udp(&r, &web, DIR_OUT, 1352);
+	is_int(rig_count(&r, DIR_OUT).reason.mark_no_room, 1, "what would be too big is not marked");
+	conn_udp(&r, &web, DIR_OUT, 1344);
+	is_int(rig_count(&r, DIR_OUT).reason.mark_header, 2, "what fits is");
+	marking_mtu(65536);
+}
+
 int main(void)
 {
 	if (rig_open(&r, NULL))
@@ -334,6 +492,9 @@ int main(void)
 	test_for();
 	test_full();
 	test_nodes();
+	test_idle();
+	test_mss();
+	test_path();
 	rig_close(&r);
 	return done();
 }
