@@ -21,9 +21,9 @@
 #define OPTION_PADN 1
 #define OPTION_BYTES 5 /* type, length, experiment, activity */
 
-#define HEADER_MOST 64	/* longer ones are left alone, */
+#define HEADER_MOST 64 /* longer ones are left alone, */
 #define OPTIONS_MOST 8 /* and those with more options */
-#define PADDING_MOST 7	/* more is no padding: Linux drops such packets */
+#define PADDING_MOST 7 /* more is no padding: Linux drops such packets */
 
 /* An options header as it was read or made, and as it becomes. */
 struct header {

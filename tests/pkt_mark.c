@@ -74,7 +74,7 @@ static void hop_header(struct frame *f, enum shape shape, bool marked)
 
 	if (shape == HAS_HBH || shape == HAS_HBH_PADDED || shape == HAS_BOTH)
 		extension(f, IPPROTO_HOPOPTS,
-			  padded ? marked ? padding_marked : padding
+			  padded   ? marked ? padding_marked : padding
 			  : marked ? alert_marked
 				   : alert,
 			  marked && !padded ? 16 : 8);
@@ -220,7 +220,7 @@ static void test_classes(void)
 	unsigned kept = 0;
 
 	begin(MARK_LABEL);
-	for (unsigned class = 0; class < 256; class++) {
+	for (unsigned class = 0; class < 256; class ++) {
 		build(&f, PLAIN, true, -1, 10);
 		f.bytes[f.l3] = 0x60 | class >> 4;
 		f.bytes[f.l3 + 1] = class << 4 | 0xf;

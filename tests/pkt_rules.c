@@ -12,8 +12,9 @@
 static struct rig r;
 static struct tidemark t;
 
-static const struct conn web = { .local = 1, .remote = 2, .local_port = 1000, .remote_port = 80,
-				 .v6 = true };
+static const struct conn web = {
+	.local = 1, .remote = 2, .local_port = 1000, .remote_port = 80, .v6 = true
+};
 
 /* A mark from words, or the test is wrong. */
 static struct mark mark_of(const char *src, const char *dst, unsigned activity)
@@ -203,7 +204,8 @@ static void test_reuse(void)
 	marking_reset(&r, &t);
 	add(ENDS, 3);
 	tcp_gets(&web, SYN, 100);
-	is_int(tcp_gets(&web, SYN, 7000), -1, "a new connection whose predecessor's end was missed");
+	is_int(tcp_gets(&web, SYN, 7000), -1,
+	       "a new connection whose predecessor's end was missed");
 	is_int(rig_count(&r, DIR_OUT).reason.mark_ended, 1, "is known, and counted");
 
 	marking_reset(&r, &t);
@@ -230,7 +232,8 @@ static void test_evicted(void)
 	tcp_gets(&web, SYN, 100);
 	while (!bpf_map_get_next_key(bpf_map__fd(r.skel->maps.embryonic), NULL, &key))
 		bpf_map_delete_elem(bpf_map__fd(r.skel->maps.embryonic), &key);
-	is_int(tcp_gets(&web, ACK, 101), 3, "a connection that was evicted from the table keeps it");
+	is_int(tcp_gets(&web, ACK, 101), 3,
+	       "a connection that was evicted from the table keeps it");
 }
 
 static void until_over(__u64 from_ns, __u64 span_ns)
@@ -471,7 +474,8 @@ static void test_path(void)
 	is_int(mtu_heard(&f, 1280, true), 1280, "but never below what every link carries");
 	mtu_heard(&f, 1400, true);
 	conn_udp(&r, &web, DIR_OUT, 1352);
-	is_int(rig_count(&r, DIR_OUT).reason.mark_no_room, 1, "what would be too big is not marked");
+	is_int(rig_count(&r, DIR_OUT).reason.mark_no_room, 1,
+	       "what would be too big is not marked");
 	conn_udp(&r, &web, DIR_OUT, 1344);
 	is_int(rig_count(&r, DIR_OUT).reason.mark_header, 2, "what fits is");
 	marking_mtu(65536);

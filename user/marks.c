@@ -363,8 +363,7 @@ static void entries_undo(struct tidemark *t, const struct undo *undo, size_t n)
 {
 	for (size_t i = n; i-- > 0;) {
 		if (undo[i].replaced)
-			bpf_map_update_elem(t->map[MAP_marks], &undo[i].key, &undo[i].old,
-					    BPF_ANY);
+			bpf_map_update_elem(t->map[MAP_marks], &undo[i].key, &undo[i].old, BPF_ANY);
 		else
 			bpf_map_delete_elem(t->map[MAP_marks], &undo[i].key);
 	}
