@@ -69,6 +69,10 @@ struct attachment {
 	char device[16];
 };
 
+/* settings.temporary; 0: it stays until `down` */
+#define DATAPATH_OF_TRACE 1
+#define DATAPATH_OF_RUN 2
+
 /* One entry, map `settings`, mapped by userspace: what may change while the datapath runs. */
 struct settings {
 	__s64 realtime_offset_ns; /* CLOCK_REALTIME - CLOCK_BOOTTIME */
@@ -77,15 +81,15 @@ struct settings {
 	__u32 every_packet;	  /* for the clocks of nodes to come */
 	__u32 clock_per_host;	  /* --clock host */
 	__u32 all;		  /* every namespace is a node, those to come too */
-	__u32 temporary;	  /* brought up by a `trace`, which takes it down again */
+	__u32 temporary;	  /* DATAPATH_OF_*: whoever made it takes it down again */
 	__u32 next_node;	  /* id of the next node */
 	__s32 reader;		  /* its pid, for words; the lock on the pin directory decides */
 	__u32 attach_how;	  /* enum attachment_how */
 	__u32 began_jiffies;	  /* the kernel's tick when the datapath was made, */
 	__u32 _spare2;
-	__u64 began_ns;	       /* and MONOTONIC at that time: together they give its rate */
-	__u32 complete;	       /* `up` got to its end; 0: it was interrupted */
-	__u32 every_packet_up; /* what `up` chose; a trace that asks for more takes it back */
+	__u64 began_ns;		/* and MONOTONIC at that time: together they give its rate */
+	__u32 complete;		/* `up` got to its end; 0: it was interrupted */
+	__u32 every_packet_up;	/* what `up` chose; a trace that asks for more takes it back */
 	__u32 marks_generation; /* of the rules, see mark.h; 0: there has been no mark yet */
 	__u32 marks_rules;	/* how many are in force; 1 << 16: in `rules_spare` */
 	__u32 marks_flags;	/* MARKS_* */
