@@ -106,16 +106,23 @@ static long rule_try(void *map, const __u32 *index, struct rule *r, struct asked
 	return 1;
 }
 
-/* Not a loop over the map: the verifier would follow each of its turns. */
+/*
+ * Not a loop over the map: the verifier would follow each of its turns. Two calls that stay
+ * two: merged into one by the compiler, older kernels (6.1) refuse a call whose map
+ * depends on where it came from. The barriers differ.
+ */
 static __always_inline void rules_find(struct asked *a, __u32 in_force)
 {
 	a->rules = in_force & 0xffff;
 	if (!a->rules)
 		return;
-	if (in_force >> 16)
+	if (in_force >> 16) {
 		bpf_for_each_map_elem(&rules_spare, rule_try, a, 0);
-	else
+		asm volatile("" ::"i"(1) : "memory");
+	} else {
 		bpf_for_each_map_elem(&rules, rule_try, a, 0);
+		asm volatile("" ::"i"(2) : "memory");
+	}
 }
 
 /*
