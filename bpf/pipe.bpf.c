@@ -5,6 +5,7 @@
 #include "node.bpf.h"
 #include "flow.bpf.h"
 #include "clock.bpf.h"
+#include "mark.bpf.h"
 
 char LICENSE[] SEC("license") = "GPL";
 
@@ -21,7 +22,6 @@ struct {
 
 /* Stages that are listed and not built yet. */
 #define stage_guard(at, p) NEXT
-#define stage_mark(at, p) NEXT
 #define stage_record(at, p) NEXT
 #define stage_fault(at, p) NEXT
 
@@ -124,5 +124,30 @@ int event_node(struct event_call *call)
 	e->node = call->node;
 	e->packets = 1;
 	event_submit(e);
+	return 0;
+}
+
+/*
+ * What is said of one flow changes one flow: it is told by its key, and the others need
+ * not ask again.
+ */
+SEC("syscall")
+int mark_touch(struct mark_call *call)
+{
+	struct flow_key key;
+	__u32 *words = (__u32 *)&key;
+
+	/* One by one: of a context the verifier allows no other reads. */
+#pragma unroll
+	for (__u32 i = 0; i < sizeof(key) / 4; i++)
+		words[i] = READ_ONCE(call->key[i]);
+	if (key.proto) {
+		mark_touch_flows(&key);
+		return 0;
+	}
+	key.proto = IPPROTO_TCP;
+	mark_touch_flows(&key);
+	key.proto = IPPROTO_UDP;
+	mark_touch_flows(&key);
 	return 0;
 }

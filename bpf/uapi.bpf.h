@@ -32,6 +32,7 @@
 
 #define ICMP_ECHOREPLY 0
 #define ICMP_ECHO 8
+#define ICMPV6_TOO_BIG 2
 #define ICMPV6_ECHO_REQUEST 128
 #define ICMPV6_ECHO_REPLY 129
 
@@ -39,6 +40,9 @@
 #define TCP_SYN 0x02
 #define TCP_RST 0x04
 #define TCP_ACK 0x10
+
+#define BPF_ADJ_ROOM_NET 0
+#define BPF_F_ADJ_ROOM_FIXED_GSO 1
 
 #define AF_INET 2
 #define AF_INET6 10

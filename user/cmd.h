@@ -24,6 +24,7 @@ int cmd_trace(int argc, char **argv);
 int cmd_check(int argc, char **argv);
 int cmd_run(int argc, char **argv);
 int cmd_help(int argc, char **argv);
+int cmd_mark(int argc, char **argv);
 
 extern const struct argp up_argp;
 extern const struct argp down_argp;
@@ -34,5 +35,6 @@ extern const struct argp trace_argp;
 extern const struct argp check_argp;
 extern const struct argp run_argp;
 extern const struct argp help_argp;
+extern const struct argp mark_argp;
 
 #endif

@@ -20,6 +20,7 @@
 
 #include "../bpf/event.h"
 #include "../bpf/flow.h"
+#include "../bpf/mark.h"
 #include "log.h"
 #include "mounts.h"
 #include "rings.h"
@@ -34,6 +35,7 @@
 #define RING_DEFAULT (4 << 20)
 #define FRAGMENTS 4096
 #define NAMESPACES 16384
+#define HEIRS 16384
 #define NEWCOMERS_BYTES (64 << 10)
 
 const char *const map_names[MAPS_NR] = {
@@ -52,6 +54,7 @@ void tidemark_init(struct tidemark *t, const char *pin_dir, const char *state_di
 	t->event_end = -1;
 	t->event_node = -1;
 	t->flow_tick = -1;
+	t->mark_touch = -1;
 	for (int i = 0; i < MAPS_NR; i++)
 		t->map[i] = -1;
 }
@@ -75,6 +78,8 @@ void tidemark_close(struct tidemark *t)
 		close(t->event_node);
 	if (t->flow_tick >= 0)
 		close(t->flow_tick);
+	if (t->mark_touch >= 0)
+		close(t->mark_touch);
 	if (t->dir >= 0)
 		close(t->dir);
 	tidemark_unlock(t);
@@ -200,7 +205,8 @@ int tidemark_open(struct tidemark *t)
 	}
 	if (!err && (pin_path(t, path, "event_end") || (t->event_end = bpf_obj_get(path)) < 0 ||
 		     pin_path(t, path, "event_node") || (t->event_node = bpf_obj_get(path)) < 0 ||
-		     pin_path(t, path, "flow_tick") || (t->flow_tick = bpf_obj_get(path)) < 0))
+		     pin_path(t, path, "flow_tick") || (t->flow_tick = bpf_obj_get(path)) < 0 ||
+		     pin_path(t, path, "mark_touch") || (t->mark_touch = bpf_obj_get(path)) < 0))
 		err = -errno;
 	err2 = tidemark_map_memory(t);
 	if (!err)
@@ -229,6 +235,8 @@ static void sizes_set(struct tidemark_bpf *skel, const struct sizes *sizes)
 	bpf_map__set_max_entries(skel->maps.clocks, nodes);
 	bpf_map__set_max_entries(skel->maps.namespaces, NAMESPACES);
 	bpf_map__set_max_entries(skel->maps.newcomers, NEWCOMERS_BYTES);
+	bpf_map__set_max_entries(skel->maps.marks, MARKS_DEFAULT);
+	bpf_map__set_max_entries(skel->maps.heirs, HEIRS);
 }
 
 struct cgroup_root {
@@ -280,8 +288,8 @@ static int sockets_attach(struct tidemark_bpf *skel, const char *dir)
 
 static int pins_make(struct tidemark_bpf *skel, const char *dir)
 {
-	static const char *const programs[] = { "pipeline", "event_end", "event_node",
-						"flow_tick" };
+	static const char *const programs[] = { "pipeline", "event_end", "event_node", "flow_tick",
+						"mark_touch" };
 	struct bpf_map *map;
 	char path[PATH_MAX];
 	int err;
@@ -435,6 +443,10 @@ int tidemark_watch_processes(struct tidemark *t)
 	bpf_map__reuse_fd(skel->maps.owners, t->map[MAP_owners]);
 	bpf_map__reuse_fd(skel->maps.namespaces, t->map[MAP_namespaces]);
 	bpf_map__reuse_fd(skel->maps.newcomers, t->map[MAP_newcomers]);
+	bpf_map__reuse_fd(skel->maps.heirs, t->map[MAP_heirs]);
+	bpf_map__reuse_fd(skel->maps.settings, t->map[MAP_settings]);
+	bpf_map__reuse_fd(skel->maps.flows, t->map[MAP_flows]);
+	bpf_map__reuse_fd(skel->maps.embryonic, t->map[MAP_embryonic]);
 	err = trace_bpf__load(skel);
 	if (!err)
 		err = link_pin(t, skel->progs.socket_read);

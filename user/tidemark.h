@@ -30,7 +30,12 @@
 	X(owners)      \
 	X(namespaces)  \
 	X(newcomers)   \
-	X(pipelines)
+	X(pipelines)   \
+	X(marks)       \
+	X(rules)       \
+	X(rules_spare) \
+	X(paths)       \
+	X(heirs)
 
 enum map {
 #define X(name) MAP_##name,
@@ -60,9 +65,10 @@ struct tidemark {
 	bool reads; /* we hold the lock on it that makes us the reader of events */
 	int map[MAPS_NR];
 	int event_end, event_node, flow_tick; /* programs */
-	unsigned cpus;			      /* with a ring of events each */
-	struct rings *rings;		      /* if we made the datapath */
-	struct clock *clocks;		      /* mapped */
+	int mark_touch;
+	unsigned cpus;	      /* with a ring of events each */
+	struct rings *rings;  /* if we made the datapath */
+	struct clock *clocks; /* mapped */
 	unsigned clocks_n;
 	struct settings *settings; /* mapped */
 };
