@@ -90,6 +90,11 @@ struct settings {
 	__u64 began_ns;	       /* and MONOTONIC at that time: together they give its rate */
 	__u32 complete;	       /* `up` got to its end; 0: it was interrupted */
 	__u32 every_packet_up; /* what `up` chose; a trace that asks for more takes it back */
+	__u32 in_band;	       /* there are peers: packets are looked at, and stamped */
+	__u32 unstamped_n;     /* how many ports are listed below */
+	__u64 max_ahead_ns;    /* a stamp further ahead is not merged; 0: any is */
+	__u64 flag_ahead_ns;   /* further ahead: merged, and counted */
+	__u16 unstamped[16];   /* UDP ports whose datagrams are left as they are */
 };
 
 #endif

@@ -40,6 +40,9 @@
 #define TCP_RST 0x04
 #define TCP_ACK 0x10
 
+/* No operation twice, then timestamps (RFC 7323, appendix A): what nearly all segments have. */
+#define TCP_OPTIONS_USUAL 0x0101080a
+
 #define AF_INET 2
 #define AF_INET6 10
 

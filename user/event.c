@@ -41,7 +41,11 @@ enum {
 	NETNS,
 	ID,
 	COUNT,
-	REASON
+	REASON,
+	VIA,
+	AHEAD,
+	REJECTED,
+	HASH
 };
 
 static const struct out_column columns[] = {
@@ -66,6 +70,10 @@ static const struct out_column columns[] = {
 	[ID] = { .key = "id" },
 	[COUNT] = { .key = "count" },
 	[REASON] = { .key = "reason" },
+	[VIA] = { .key = "via" },
+	[AHEAD] = { .key = "flagged" },
+	[REJECTED] = { .key = "rejected" },
+	[HASH] = { .key = "hash" },
 	{},
 };
 
@@ -179,7 +187,15 @@ static void out_traffic(struct out *out, const struct joined *joined)
 	if (e->cause) {
 		out_stamp(out, CAUSE, e->cause);
 		out_stamp(out, CAUSE_LAST, e->cause);
+		if (e->flags & EVENT_IN_BAND)
+			out_str(out, VIA, "in-band");
+		if (e->flags & EVENT_FLAGGED)
+			out_bool(out, AHEAD, true);
 	}
+	if (e->rejected)
+		out_stamp(out, REJECTED, e->rejected);
+	if (message && e->hash)
+		out_u64(out, HASH, e->hash);
 	if (e->pid) {
 		out_u64(out, PID, e->pid);
 		out_mem(out, COMM, e->comm, sizeof(e->comm));

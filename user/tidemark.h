@@ -30,7 +30,10 @@
 	X(owners)      \
 	X(namespaces)  \
 	X(newcomers)   \
-	X(pipelines)
+	X(pipelines)   \
+	X(peers)       \
+	X(wires)       \
+	X(skews)
 
 enum map {
 #define X(name) MAP_##name,
