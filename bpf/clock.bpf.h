@@ -8,21 +8,9 @@
 #include "mark.h"
 #include "node.bpf.h"
 #include "owner.bpf.h"
+#include "run.bpf.h"
 #include "send.bpf.h"
-
-/* By index. Mapped into userspace too, which sets skews and reads it for `show`. */
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, 1);
-	__uint(map_flags, BPF_F_MMAPABLE);
-	__type(key, __u32);
-	__type(value, struct clock);
-} clocks SEC(".maps");
-
-static __always_inline struct clock *clock_get(__u32 index)
-{
-	return bpf_map_lookup_elem(&clocks, &index);
-}
+#include "wire.bpf.h"
 
 /* What begins on a clock, and what comes of it. */
 struct begin {
@@ -130,26 +118,17 @@ static __always_inline int burst_same_cause(struct pkt *p, const struct flow *f)
 static __always_inline int burst_extend(struct clock *c, struct flow *f, struct pkt *p)
 {
 	struct flow_dir *d = flow_dir(f, p->from_local);
-	__u64 run = READ_ONCE(c->run), got;
+	__u64 burst = READ_ONCE(d->burst);
+	__u16 generation = d->generation;
 
-	if (c->flags & CLOCK_EVERY_PACKET)
+	if (!run_is_open(c, burst, generation))
 		return 0;
-	if (run_generation(run) != d->generation || READ_ONCE(c->burst) != d->burst)
+	if (p->dir == DIR_IN && (f->notes & FLOW_NEWS || p->rejected || p->flags & EVENT_NO_ROOM))
 		return 0;
-	if (p->dir == DIR_IN && f->peer_clocked && !burst_same_cause(p, f))
+	if (p->dir == DIR_IN && f->peer_clocked && !p->carried && !burst_same_cause(p, f))
 		return 0;
-#pragma unroll
-	for (int i = 0; i < 4; i++) {
-		if (run_generation(run) != d->generation || !run_packets(run) ||
-		    !run_has_room(run, p->segments, p->fresh))
-			return 0;
-		got = __sync_val_compare_and_swap(&c->run, run,
-						  run + ((__u64)p->segments << 32) + p->fresh);
-		if (got == run)
-			return 1;
-		run = got;
-	}
-	return 0;
+	p->stamp = burst;
+	return run_join(c, generation, p->segments, p->fresh);
 }
 
 /*
@@ -246,6 +225,9 @@ static __always_inline void event_fill(struct event *e, const struct pkt *p, con
 	e->dir = p->dir;
 	e->_pad = 0;
 	e->mark = f->mark & MARK_MARKED ? f->mark : 0;
+	e->flags = p->flags;
+	e->hash = p->hash;
+	e->rejected = p->rejected;
 	if (p->from_local) {
 		addr_copy(e->src, p->key.local);
 		addr_copy(e->dst, p->key.remote);
@@ -261,23 +243,38 @@ static __always_inline void event_fill(struct event *e, const struct pkt *p, con
 	__builtin_memcpy(e->comm, f->comm, sizeof(e->comm));
 }
 
-/* What came with a received packet from a sender on this host. */
+/*
+ * What came with a received packet: from a sender on this host, in the packet itself, or
+ * both. In TCP what was carried is the last there was on the flow, not only this segment's:
+ * the rest of a burst carries nothing.
+ */
 static __always_inline __u64 event_cause(struct pkt *p, struct flow *f, struct counters *count,
-					 __u32 seq, __u64 *carried)
+					 __u32 type, __u32 seq, __u64 *carried)
 {
+	int by_seq = p->key.proto == IPPROTO_TCP && !(p->tcp_flags & TCP_RST);
 	struct send_found found = {};
+	__u64 cause;
 
-	send_find(p, p->key.proto == IPPROTO_TCP && !(p->tcp_flags & TCP_RST), seq, &found);
+	send_find(p, by_seq, seq, &found);
 	*carried = found.stamp;
-	if (!found.stamp)
-		return 0;
-	f->peer_clock = found.clock;
-	f->peer_clocked = 1;
-	if (found.forgotten) {
-		count->reason.cause_forgotten++;
-		return 0;
+	cause = found.forgotten ? 0 : found.stamp;
+	if (found.stamp) {
+		f->peer_clock = found.clock;
+		f->peer_clocked = 1;
+		if (found.forgotten)
+			count->reason.cause_forgotten++;
 	}
-	return found.stamp;
+	if (!(f->notes & FLOW_CARRIED) || !f->cause)
+		return cause;
+	if (*carried < f->cause)
+		*carried = f->cause;
+	if (by_seq && (cause >= f->cause || p->flags & EVENT_NO_ROOM))
+		return cause;
+	/* A sender that does not stamp its data has its SYN's stamp for a past, no cause. */
+	if (by_seq && type == EVENT_recv && !(f->notes & FLOW_SPOKEN))
+		return cause;
+	p->flags |= EVENT_IN_BAND;
+	return f->cause;
 }
 
 /*
@@ -311,7 +308,7 @@ __checked int event_note(struct __sk_buff *skb, struct pkt *p, __u32 type, __u32
 	d = flow_dir(f, p->from_local);
 	boot_ns = bpf_ktime_get_boot_ns();
 	if (p->dir == DIR_IN)
-		cause = event_cause(p, f, count, seq, &carried);
+		cause = event_cause(p, f, count, type, seq, &carried);
 	if ((!f->pid || f->notes & FLOW_OWNER_LISTENER) && !(p->how & ATTACH_FAR))
 		owner_find(skb, p);
 
@@ -347,9 +344,17 @@ __checked int event_note(struct __sk_buff *skb, struct pkt *p, __u32 type, __u32
 	if (b.generation)
 		clock_opened(c, d, &b, boot_ns);
 sent:
-	if (p->dir == DIR_IN)
+	p->stamp = b.stamp;
+	if (p->dir == DIR_IN) {
 		f->cause = cause;
-	else if (f->notes & FLOW_ADMITTED || f->opener != FLOW_OPENER_REMOTE || f->peer_clocked)
+		f->notes &= ~FLOW_NEWS;
+		return 0;
+	}
+	if (d->burst != b.stamp) { /* whole as it is: nothing joins it */
+		d->generation = 0;
+		d->burst = b.stamp;
+	}
+	if (f->notes & FLOW_ADMITTED || f->opener != FLOW_OPENER_REMOTE || f->peer_clocked)
 		send_note(p, from, b.stamp, type == EVENT_connect);
 	return 0;
 }
@@ -380,10 +385,14 @@ __checked int event_handshake(struct pkt *p)
 		return 0;
 	}
 	send_find(p, 0, 0, &found);
+	if (found.stamp) {
+		f->peer_clock = found.clock;
+		f->peer_clocked = 1;
+	}
+	if (found.stamp < p->carried)
+		found.stamp = p->carried;
 	if (!found.stamp)
 		return 0;
-	f->peer_clock = found.clock;
-	f->peer_clocked = 1;
 	if (p->notes & NOTE_HEARD) /* merged when the handshake is complete, as `accept` */
 		return 0;
 	b.carried = found.stamp;
@@ -424,18 +433,22 @@ static __always_inline int stage_clock(struct pass *at, struct pkt *p)
 	struct clock *c = clock_get(p->clock);
 	__u32 message = p->dir == DIR_OUT ? EVENT_send : EVENT_recv;
 	__u32 end = p->seq + p->fresh;
-	__u8 notes = p->notes;
+	struct settings *s = settings_get();
+	__u16 notes;
 
-	if (!notes)
+	if (s && s->in_band)
+		wire_before(at, p);
+	notes = p->notes;
+	if (!notes && !p->blank)
 		return NEXT;
 	if (!c) {
 		at->count->reason.clock_bad++;
 		return NEXT;
 	}
 	if (notes == NOTE_MESSAGE && burst_extend(c, at->flow, p))
-		return NEXT;
+		goto stamp;
 	event_marked(at, p);
-	if (notes & (NOTE_MERGE | NOTE_CARRY | NOTE_HEARD))
+	if (notes & (NOTE_MERGE | NOTE_CARRY | NOTE_HEARD) || (notes & NOTE_AHEAD && p->carried))
 		event_handshake(p);
 	if (notes & NOTE_CONNECT)
 		event_note(at->skb, p, EVENT_connect, p->seq, p->seq);
@@ -447,6 +460,9 @@ static __always_inline int stage_clock(struct pass *at, struct pkt *p)
 		event_note(at->skb, p, message, p->seq, end - 1);
 	if (notes & NOTE_CLOSE)
 		event_note(at->skb, p, EVENT_close, end, end);
+stamp:
+	if (s && s->in_band && p->dir == DIR_OUT)
+		wire_after(at, p);
 	return NEXT;
 }
 

@@ -41,7 +41,21 @@
 	X(mark_header_full, mark, "without its option: no place in the headers it has")      \
 	X(mark_failed, mark, "without its option: the kernel made no room")                  \
 	X(mark_mss, mark, "MSS lowered, so that full segments have room for the option")     \
-	X(mark_ended, mark, "mark of one flow over: the flow ended, or its time")
+	X(mark_ended, mark, "mark of one flow over: the flow ended, or its time")            \
+	X(ahead, flow, "received TCP data beyond a hole: told when it is filled")            \
+	X(stamp, clock, "stamps written into packets, or read from them")                    \
+	X(stamp_flagged, clock, "stamps from far ahead, merged all the same")                \
+	X(stamp_rejected, clock, "stamps not merged: too far ahead, or no stamp at all")     \
+	X(stamp_bad, clock, "option of ours that is malformed: ignored")                     \
+	X(stamp_no_space, clock, "TCP segment without a stamp: no room for the option")      \
+	X(stamp_silent, clock, "connection to a peer that does not show the option")         \
+	X(stamp_older, clock, "connection older than Tidemark: its data has no stamps")      \
+	X(stamp_gso, clock, "UDP without a stamp: several datagrams in one")                 \
+	X(stamp_fragment, clock, "UDP without a stamp: in fragments")                        \
+	X(stamp_mtu, clock, "UDP without a stamp: would exceed the MTU")                     \
+	X(stamp_surplus, clock, "UDP without a stamp: has options of its own")               \
+	X(stamp_tunnel, clock, "UDP without a stamp: not made by a UDP socket of the node")  \
+	X(stamp_left_out, clock, "UDP without a stamp: the port is to be left alone")
 
 /* Per CPU and direction. Field names are what `bpftool map dump` shows. */
 struct stage_count {

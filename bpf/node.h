@@ -94,6 +94,11 @@ struct settings {
 	__u32 marks_rules;	/* how many are in force; 1 << 16: in `rules_spare` */
 	__u32 marks_flags;	/* MARKS_* */
 	__u32 marks_next_id;
+	__u32 in_band;	     /* there are peers: packets are looked at, and stamped */
+	__u32 unstamped_n;   /* how many ports are listed below */
+	__u64 max_ahead_ns;  /* a stamp further ahead is not merged; 0: any is */
+	__u64 flag_ahead_ns; /* further ahead: merged, and counted */
+	__u16 unstamped[16]; /* UDP ports whose datagrams are left as they are */
 };
 
 #endif

@@ -67,14 +67,6 @@ static __always_inline void addr_from_v4(__u8 to[16], __be32 from)
 	word[3] = from;
 }
 
-/*
- * By words, which every place an address is in allows. Told of bytes only, the compiler
- * copies bytes: 32 instructions, of which the verifier follows every one.
- */
-struct addr_words {
-	__u32 word[4];
-} __attribute__((may_alias));
-
 static __always_inline void addr_copy(__u8 to[16], const __u8 from[16])
 {
 	*(struct addr_words *)to = *(const struct addr_words *)from;
@@ -262,6 +254,11 @@ static __always_inline int parse_l4(struct cursor *c, const struct l3 *l3, struc
 		p->seq = bpf_ntohl(tcp->seq);
 		p->tcp_flags = tcp->flags;
 		p->payload = l3->left - header;
+		p->ack = bpf_ntohl(tcp->ack_seq);
+		p->options = header - sizeof(*tcp);
+		if (p->options == 12 && (void *)(tcp + 1) + 4 <= c->end &&
+		    *(__u32 *)(tcp + 1) == bpf_htonl(TCP_OPTIONS_USUAL))
+			p->options = 0;
 		return 0;
 	case IPPROTO_UDP:
 		udp = c->at;
@@ -275,6 +272,12 @@ static __always_inline int parse_l4(struct cursor *c, const struct l3 *l3, struc
 		p->payload = l3->left - sizeof(*udp);
 		if (l3->first && bpf_ntohs(udp->len) > sizeof(*udp))
 			p->payload = bpf_ntohs(udp->len) - sizeof(*udp);
+		/* What is behind the datagram is no payload: options (RFC 9868). */
+		if (!l3->first && bpf_ntohs(udp->len) >= sizeof(*udp) &&
+		    bpf_ntohs(udp->len) < l3->left) {
+			p->surplus = l3->left - bpf_ntohs(udp->len);
+			p->payload -= p->surplus;
+		}
 		return 0;
 	case IPPROTO_ICMP:
 	case IPPROTO_ICMPV6:
@@ -367,6 +370,7 @@ static __always_inline int parse_packet(struct __sk_buff *skb, struct pkt *p,
 		return DONE;
 	}
 	p->l4 = l3.at;
+	p->head = l3.first;
 	c.at = (void *)(long)skb->data + l3.at;
 	c.end = (void *)(long)skb->data_end;
 	if (!l3.later) {

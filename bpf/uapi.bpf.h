@@ -43,6 +43,8 @@
 
 #define BPF_ADJ_ROOM_NET 0
 #define BPF_F_ADJ_ROOM_FIXED_GSO 1
+/* No operation twice, then timestamps (RFC 7323, appendix A): what nearly all segments have. */
+#define TCP_OPTIONS_USUAL 0x0101080a
 
 #define AF_INET 2
 #define AF_INET6 10

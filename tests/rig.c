@@ -13,6 +13,7 @@
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
 
+#include "../user/peer.h"
 #include "rig.h"
 #include "tidemark.skel.h"
 
@@ -148,6 +149,8 @@ void rig_reset(struct rig *r)
 	map_empty(bpf_map__fd(r->skel->maps.fragments));
 	map_empty(bpf_map__fd(r->skel->maps.marks));
 	map_empty(bpf_map__fd(r->skel->maps.paths));
+	map_empty(bpf_map__fd(r->skel->maps.peers));
+	map_empty(bpf_map__fd(r->skel->maps.skews));
 	rig_drain(r);
 	memset(r->clocks, 0, RIG_CLOCKS * sizeof(struct clock));
 	memset(r->settings, 0, sizeof(*r->settings));
@@ -213,6 +216,17 @@ struct counters rig_count(const struct rig *r, enum dir dir)
 	for (size_t i = 0; i < words; i++)
 		to[i] -= before[i];
 	return sum;
+}
+
+void rig_peer(struct rig *r, const char *text)
+{
+	const __u32 flags = PEER_CLOCKS;
+	struct peer_key key;
+
+	if (peer_parse(text, &key) ||
+	    bpf_map_update_elem(bpf_map__fd(r->skel->maps.peers), &key, &flags, BPF_ANY))
+		r->disorder++;
+	r->settings->in_band = 1;
 }
 
 unsigned rig_entries(int map)

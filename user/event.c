@@ -45,7 +45,11 @@ enum {
 	REASON,
 	EXPERIMENT,
 	ACTIVITY,
-	MARK_HOW
+	MARK_HOW,
+	VIA,
+	AHEAD,
+	REJECTED,
+	HASH
 };
 
 static const struct out_column columns[] = {
@@ -73,6 +77,10 @@ static const struct out_column columns[] = {
 	[EXPERIMENT] = { .key = "experiment" },
 	[ACTIVITY] = { .key = "activity" },
 	[MARK_HOW] = { .key = "mark_how" },
+	[VIA] = { .key = "via" },
+	[AHEAD] = { .key = "flagged" },
+	[REJECTED] = { .key = "rejected" },
+	[HASH] = { .key = "hash" },
 	{},
 };
 
@@ -191,7 +199,15 @@ static void out_traffic(struct event_log *log, const struct joined *joined)
 	if (e->cause) {
 		out_stamp(out, CAUSE, e->cause);
 		out_stamp(out, CAUSE_LAST, e->cause);
+		if (e->flags & EVENT_IN_BAND)
+			out_str(out, VIA, "in-band");
+		if (e->flags & EVENT_FLAGGED)
+			out_bool(out, AHEAD, true);
 	}
+	if (e->rejected)
+		out_stamp(out, REJECTED, e->rejected);
+	if (message && e->hash)
+		out_u64(out, HASH, e->hash);
 	if (e->pid) {
 		out_u64(out, PID, e->pid);
 		out_mem(out, COMM, e->comm, sizeof(e->comm));

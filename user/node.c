@@ -16,6 +16,7 @@
 #include "log.h"
 #include "marks.h"
 #include "node.h"
+#include "peer.h"
 #include "physical.h"
 #include "selector.h"
 #include "state.h"
@@ -270,6 +271,7 @@ int node_add(struct tidemark *t, const struct netns_seen *seen, const char *name
 		return home;
 	}
 	err = node_attach_all(t, *id, &node, options);
+	peers_older_here(t);
 	if (netns_leave(home)) {
 		log_error("cannot go back to the namespace we came from");
 		exit(1);

@@ -252,13 +252,31 @@ static int cgroup_root_found(const struct mount *mount, void *ctx)
 	return !strcmp(mount->root, "/"); /* the first whole one */
 }
 
-/* Sockets are told of their owner where they are made: a cgroup hook, on all of them. */
+/*
+ * Sockets are told of their owner where they are made, and their segments get room for a
+ * stamp: cgroup hooks, on all of them.
+ */
+static int socket_attach(struct bpf_program *program, int cgroup, const char *dir)
+{
+	struct bpf_link *link = bpf_program__attach_cgroup(program, cgroup);
+	char path[PATH_MAX];
+	int err;
+
+	if (!link)
+		return -errno;
+	if (snprintf(path, sizeof(path), "%s/%s", dir, bpf_program__name(program)) >=
+	    (int)sizeof(path))
+		err = -ENAMETOOLONG;
+	else
+		err = bpf_link__pin(link, path);
+	bpf_link__destroy(link);
+	return err;
+}
+
 static int sockets_attach(struct tidemark_bpf *skel, const char *dir)
 {
 	struct cgroup_root root = {};
-	struct bpf_link *link;
-	char path[PATH_MAX];
-	int fd, err = 0;
+	int fd, err;
 
 	if (mounts_each("cgroup2", cgroup_root_found, &root) <= 0) {
 		log_error("no cgroup2 mounted, which tells whose sockets are whose; "
@@ -271,17 +289,11 @@ static int sockets_attach(struct tidemark_bpf *skel, const char *dir)
 		log_error("%s: %s", root.path, strerror(errno));
 		return err;
 	}
-	link = bpf_program__attach_cgroup(skel->progs.sock_made, fd);
-	if (!link) {
-		err = -errno;
-		log_error("%s: cannot attach there: %s", root.path, strerror(errno));
-	} else {
-		if (snprintf(path, sizeof(path), "%s/sock_made", dir) >= (int)sizeof(path))
-			err = -ENAMETOOLONG;
-		else
-			err = bpf_link__pin(link, path);
-		bpf_link__destroy(link);
-	}
+	err = socket_attach(skel->progs.sock_made, fd, dir);
+	if (!err)
+		err = socket_attach(skel->progs.wire_ops, fd, dir);
+	if (err)
+		log_error("%s: cannot attach there: %s", root.path, strerror(-err));
 	close(fd);
 	return err;
 }

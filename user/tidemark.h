@@ -35,7 +35,10 @@
 	X(rules)       \
 	X(rules_spare) \
 	X(paths)       \
-	X(heirs)
+	X(heirs)       \
+	X(peers)       \
+	X(wires)       \
+	X(skews)
 
 enum map {
 #define X(name) MAP_##name,

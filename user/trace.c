@@ -138,6 +138,10 @@ static int trace_adopt(struct trace *trace)
 	}
 	if (!status)
 		status = datapath_skew(t, &trace->o);
+	if (!status && peers_apply(t, &trace->o.peers))
+		status = 1;
+	if (!status)
+		peers_older(t);
 	/* Nodes to come are those the datapath was brought up for. */
 	trace->choice.all = t->settings->all;
 	trace->choice.selectors_n = 0;
