@@ -52,7 +52,7 @@ need_validator() {
 
 @test "a log in causal order exits 0 and prints one object with every count" {
 	check 0 "$fixture"
-	[ "$object" = '{"events":16,"pairs":4,"inversions":0,"wall_inversions":3,"unmatched_send":1,"unmatched_recv":1,"gaps":3}' ]
+	[ "$object" = '{"events":16,"pairs":4,"inversions":0,"wall_inversions":3,"unmatched_send":1,"unmatched_recv":1,"gaps":3,"in_band":4,"matched":0,"unknown":1,"ahead_p99_ns":0,"ahead_max_ns":0}' ]
 	[ ! -s "$words" ]
 }
 
@@ -133,11 +133,12 @@ need_validator() {
 	grep -F "tidemark: check: $log:6: no dst" "$words"
 }
 
-@test "a file that is not there, and a directory, exit 2" {
+@test "a file that is not there, and a directory without logs, exit 2" {
 	check 2 "$BATS_TEST_TMPDIR/none.jsonl"
 	grep -F "none.jsonl: No such file or directory" "$words"
-	check 2 "$BATS_TEST_TMPDIR"
-	grep -F "$BATS_TEST_TMPDIR: Is a directory" "$words"
+	mkdir "$BATS_TEST_TMPDIR/empty"
+	check 2 "$BATS_TEST_TMPDIR/empty"
+	grep -F "empty: no *.jsonl or *.jsonl.zst in it" "$words"
 }
 
 @test "no log, and an unknown option, exit 2" {

@@ -59,6 +59,11 @@ static int64_t causal_name(struct names *names, const char *const *parts, int n)
 	return id;
 }
 
+bool causal_type_message(unsigned type)
+{
+	return types[type].message;
+}
+
 int64_t causal_node(struct causal *causal, const char *host, const char *node)
 {
 	return causal_name(&causal->nodes, (const char *[]){ host, node }, 2);

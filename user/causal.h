@@ -117,6 +117,7 @@ int causal_finish(struct causal *causal);
 /* A type by its name in the log; CAUSAL_OTHER if it has none here. */
 enum causal_type causal_type_parse(const char *name);
 const char *causal_type_name(enum causal_type type);
+bool causal_type_message(unsigned type);
 
 void causal_free(struct causal *causal);
 

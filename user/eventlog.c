@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-/* Reads event logs: JSON lines, as event.schema.json describes them, into a struct causal. */
+/* Reads event logs: JSON lines, as event.schema.json describes them. */
 #include <errno.h>
 #include <jansson.h>
 #include <stdarg.h>
@@ -264,6 +264,8 @@ static int line_read(struct entry *entry, eventlog_fn fn, void *ctx)
 	}
 	entry->object = object;
 	entry->line.event.flow = CAUSAL_NONE;
+	entry->line.event.line =
+		entry->line.number > UINT32_MAX ? UINT32_MAX : (uint32_t)entry->line.number;
 	err = entry_read(entry);
 	if (!err) {
 		err = fn(&entry->line, ctx);
@@ -320,35 +322,20 @@ int eventlog_each(FILE *file, eventlog_fn fn, void *ctx, void (*progress)(uint64
 	return err;
 }
 
-struct into {
-	struct causal *causal;
-	uint16_t file;
-};
-
-static int line_add(const struct eventlog_line *line, void *ctx)
+int eventlog_add(const struct eventlog_line *line, void *ctx)
 {
-	struct into *into = ctx;
 	struct causal_event event = line->event;
-	int64_t id = causal_node(into->causal, line->host, line->node);
+	struct causal *causal = ctx;
+	int64_t id = causal_node(causal, line->host, line->node);
 
 	if (id < 0)
 		return (int)id;
 	event.node = (uint32_t)id;
-	event.file = into->file;
-	event.line = line->number > UINT32_MAX ? UINT32_MAX : (uint32_t)line->number;
 	if (line->proto) {
-		id = causal_flow(into->causal, line->proto, line->src, line->dst);
+		id = causal_flow(causal, line->proto, line->src, line->dst);
 		if (id < 0)
 			return (int)id;
 		event.flow = (uint32_t)id;
 	}
-	return causal_add(into->causal, &event, line->lost);
-}
-
-int eventlog_read(struct causal *causal, FILE *file, uint16_t number,
-		  void (*progress)(uint64_t lines), struct eventlog_error *error)
-{
-	struct into into = { causal, number };
-
-	return eventlog_each(file, line_add, &into, progress, error);
+	return causal_add(causal, &event, line->lost);
 }

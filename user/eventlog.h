@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* Reads event logs: JSON lines, as event.schema.json describes them, into a struct causal. */
+/* Reads event logs: JSON lines, as event.schema.json describes them. */
 #ifndef TIDEMARK_EVENTLOG_H
 #define TIDEMARK_EVENTLOG_H
 
@@ -19,7 +19,7 @@ struct eventlog_error {
 
 /* One line. The strings are valid until the function that is given this returns. */
 struct eventlog_line {
-	struct causal_event event;     /* node, flow, file and line are left to the reader */
+	struct causal_event event;     /* node, flow and file are left to the reader */
 	const char *host, *node;       /* host "" if there is none */
 	const char *proto, *src, *dst; /* NULL: this type has no flow */
 	uint64_t lost;		       /* what a gap counts */
@@ -39,8 +39,7 @@ typedef int (*eventlog_fn)(const struct eventlog_line *line, void *ctx);
 int eventlog_each(FILE *file, eventlog_fn fn, void *ctx, void (*progress)(uint64_t lines),
 		  struct eventlog_error *error);
 
-/* Adds every event to causal, with this number in causal_event.file; otherwise the same. */
-int eventlog_read(struct causal *causal, FILE *file, uint16_t number,
-		  void (*progress)(uint64_t lines), struct eventlog_error *error);
+/* For eventlog_each(): adds to the struct causal that ctx is. */
+int eventlog_add(const struct eventlog_line *line, void *ctx);
 
 #endif
