@@ -18,7 +18,7 @@ struct stamps {
 	struct stamp {
 		uint64_t stamp;
 		uint32_t event;
-	} *at; /* of node i: at[start[i]] up to at[start[i + 1]] */
+	} * at; /* of node i: at[start[i]] up to at[start[i + 1]] */
 	size_t *start;
 	uint32_t nodes;
 };
@@ -296,8 +296,8 @@ static int causal_ahead(struct causal *causal)
 		const struct causal_event *event = &causal->events[i];
 
 		if (types[event->type].message)
-			ahead[n++] = clock_ahead_ns(event->hlc & ~CLOCK_COUNTER_MASK,
-						    event->wall_ns);
+			ahead[n++] =
+				clock_ahead_ns(event->hlc & ~CLOCK_COUNTER_MASK, event->wall_ns);
 	}
 	qsort(ahead, n, sizeof(*ahead), ahead_compare);
 	if (n) {

@@ -134,7 +134,8 @@ void inflight_say(const struct inflight *inflight)
 			 (unsigned long long)inflight->ways[i].messages,
 			 (unsigned long long)inflight->ways[i].bytes);
 	if (inflight->sends > inflight->receives)
-		log_info("%llu messages are received in none of these logs: in flight, lost, or gone "
-			 "to somebody who is not traced",
-			 (unsigned long long)(inflight->sends - inflight->receives));
+		log_info(
+			"%llu messages are received in none of these logs: in flight, lost, or gone "
+			"to somebody who is not traced",
+			(unsigned long long)(inflight->sends - inflight->receives));
 }

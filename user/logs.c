@@ -207,9 +207,9 @@ static FILE *zst_open(FILE *file)
 		zst->file = file;
 		zst->stream = ZSTD_createDStream();
 		if (zst->stream)
-			opened = fopencookie(zst, "r",
-					     (cookie_io_functions_t){ .read = zst_read,
-								      .close = zst_close });
+			opened = fopencookie(
+				zst, "r",
+				(cookie_io_functions_t){ .read = zst_read, .close = zst_close });
 	}
 	if (opened)
 		return opened;

@@ -43,8 +43,10 @@ static const struct argp_option options[] = {
 	{ "pairs", OPT_PAIRS, NULL, 0,
 	  "Instead of events, the messages that are in the logs of both ends: one line each", 0 },
 	{ "json", 'j', NULL, 0, "With --pairs: one JSON object per line (events always are)", 0 },
-	{ "memory", OPT_MEMORY, "SIZE", 0, "About how much to use (192m); the rest is in TMPDIR", 0 },
-	{ "verbose", 'v', NULL, 0, "Say in words what was done, even if nobody is at a terminal", 0 },
+	{ "memory", OPT_MEMORY, "SIZE", 0, "About how much to use (192m); the rest is in TMPDIR",
+	  0 },
+	{ "verbose", 'v', NULL, 0, "Say in words what was done, even if nobody is at a terminal",
+	  0 },
 	{},
 };
 
@@ -397,9 +399,10 @@ static void counts_say(const struct merge *merge)
 		log_info("%llu events have repaired stamps, and their own as hlc_raw",
 			 (unsigned long long)counts->repaired);
 	if (counts->circles)
-		log_warn("%llu times a message would have been its own cause, and was left out; are "
-			 "bursts per flow (--burst flow), or is a log not what it says?",
-			 (unsigned long long)counts->circles);
+		log_warn(
+			"%llu times a message would have been its own cause, and was left out; are "
+			"bursts per flow (--burst flow), or is a log not what it says?",
+			(unsigned long long)counts->circles);
 	if (counts->lost)
 		log_info("%llu events were lost, so this is not all that happened",
 			 (unsigned long long)counts->lost);

@@ -182,7 +182,7 @@ static int rename_add(struct nat *nat, uint64_t received, uint64_t sent)
 
 /* The election of one received name. */
 struct poll {
-	uint64_t received, sent;	 /* being counted */
+	uint64_t received, sent;	/* being counted */
 	uint64_t best, best_of, second; /* scores, and the name that has the best */
 	uint64_t score;
 	bool any;

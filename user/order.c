@@ -48,8 +48,8 @@ struct lane {
 	struct order_event event; /* the head, when it is ready */
 	struct pairs_place done;  /* the last one taken */
 	bool any_done;
-	uint64_t floor; /* stamp of the last one that was repaired */
-	uint32_t rank;	/* by host and node */
+	uint64_t floor;				   /* stamp of the last one that was repaired */
+	uint32_t rank;				   /* by host and node */
 	uint32_t waits_for, next_waiting, waiting; /* lanes */
 };
 
@@ -60,7 +60,7 @@ struct order {
 	struct pairs *pairs;
 	struct lane *lanes;
 	int64_t lanes_room;
-	uint32_t *heap; /* lanes whose heads are ready */
+	uint32_t *heap;		  /* lanes whose heads are ready */
 	uint32_t heap_n, current; /* lane of the event given last */
 	uint64_t now;		  /* its stamp */
 	int repairs;		  /* file: by ord, the new stamp of a cause that was repaired */
@@ -351,14 +351,14 @@ static void head_causes(const struct order *order, struct lane *lane, uint64_t *
 	if (lane->has_last)
 		event->last = cause_found(order, &lane->last);
 	if (event->carried) {
-		event->cause = event->first.known
-				       ? carried_moved(event->cause_raw, &lane->first, &event->first)
-				       : event->cause_raw;
-		event->cause_last = event->last.known ? carried_moved(event->cause_last_raw,
-								      &lane->last, &event->last)
-				    : event->cause_last_raw == event->cause_raw
-					    ? event->cause
-					    : event->cause_last_raw;
+		event->cause = event->first.known ? carried_moved(event->cause_raw, &lane->first,
+								  &event->first)
+						  : event->cause_raw;
+		event->cause_last =
+			event->last.known
+				? carried_moved(event->cause_last_raw, &lane->last, &event->last)
+			: event->cause_last_raw == event->cause_raw ? event->cause
+								    : event->cause_last_raw;
 	} else if (event->first.known) {
 		event->cause = event->first.hlc;
 		event->cause_last = event->last.known ? event->last.hlc : event->cause;
@@ -398,7 +398,8 @@ static int head_stamp(struct order *order, struct lane *lane, uint64_t least)
 	};
 	head_causes(order, lane, &first_floor, &last_floor);
 	event->has_cause = event->carried || event->first.known;
-	event->effect = event->has_cause || item->type == CAUSAL_RECV || item->type == CAUSAL_ACCEPT;
+	event->effect =
+		event->has_cause || item->type == CAUSAL_RECV || item->type == CAUSAL_ACCEPT;
 	event->label = event->carried ? item->flags & CAUSAL_MATCHED ? PAIRS_MATCHED : PAIRS_IN_BAND
 		       : event->first.known ? PAIRS_MATCHED
 					    : PAIRS_UNKNOWN;
@@ -600,8 +601,8 @@ int order_rewind(struct order *order)
 	order->heap_n = 0;
 	order->current = NOBODY;
 	order->now = 0;
-	order->counts = (struct order_counts){ .events = order->counts.events,
-					       .lost = order->counts.lost };
+	order->counts =
+		(struct order_counts){ .events = order->counts.events, .lost = order->counts.lost };
 	for (uint32_t i = 0; i < order->nodes.n && !err; i++) {
 		struct lane *lane = &order->lanes[i], fresh = {
 			.items_n = lane->items_n,

@@ -33,7 +33,7 @@ struct order_event {
 	bool effect;		/* it is what a message did: recv, accept, or a close that came */
 	bool has_cause;		/* stamps below are known, from the wire or from the other log */
 	bool repaired;
-	bool carried; /* the log has a cause */
+	bool carried;				   /* the log has a cause */
 	uint64_t hlc, hlc_last, cause, cause_last; /* as repaired */
 	uint64_t hlc_raw, hlc_last_raw, cause_raw, cause_last_raw;
 	uint64_t wall_ns;

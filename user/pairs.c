@@ -397,8 +397,8 @@ static int join_hash(struct joining *j, uint64_t *at, const struct ref *first)
 		}
 	}
 	cause = ref;
-	for (end = effect; ref.flow == first->flow && ref.join == first->join &&
-			   ref.key == first->key;) {
+	for (end = effect;
+	     ref.flow == first->flow && ref.join == first->join && ref.key == first->key;) {
 		one_receiver &= ref.place.node == cause.place.node;
 		end++;
 		if (sorter_read(j->refs, end, &ref, 1) != 1)
@@ -406,7 +406,8 @@ static int join_hash(struct joining *j, uint64_t *at, const struct ref *first)
 	}
 	*at = end;
 	ends_add(&j->receivers, cause.place.node);
-	if (effect == begin || !one_sender || !one_receiver || first->place.node == cause.place.node ||
+	if (effect == begin || !one_sender || !one_receiver ||
+	    first->place.node == cause.place.node ||
 	    (effect - begin > 1 && effect - begin != end - effect))
 		return 0;
 	for (uint64_t i = effect; i < end && !err; i++) {

@@ -355,8 +355,7 @@ const void *sorter_cursor_next(struct sorter_cursor *cursor, int *err)
 {
 	*err = 0;
 	if (cursor->used == cursor->have) {
-		int64_t got =
-			sorter_read(cursor->sorter, cursor->at, cursor->buffer, cursor->room);
+		int64_t got = sorter_read(cursor->sorter, cursor->at, cursor->buffer, cursor->room);
 
 		cursor->used = cursor->have = 0;
 		if (got <= 0) {
