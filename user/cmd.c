@@ -13,6 +13,10 @@ const struct command commands[] = {
 	{ "trace", cmd_trace, &trace_argp, "", "print events as they happen, in causal order" },
 	{ "check", cmd_check, &check_argp, "LOG...", "is any effect before its cause?" },
 	{ "merge", cmd_merge, &merge_argp, "LOG...", "logs of many hosts into one order" },
+	{ "past", cmd_past, &past_argp, "EVENT LOG...", "what can have led to an event" },
+	{ "future", cmd_future, &future_argp, "EVENT LOG...", "what an event can have led to" },
+	{ "graph", cmd_graph, &graph_argp, "LOG...",
+	  "a space-time diagram: SVG, HTML, DOT, ShiViz" },
 	{ "help", cmd_help, &help_argp, "[COMMAND]", "this list, or a command's options" },
 	{},
 };
