@@ -17,7 +17,7 @@ enum format { SVG, HTML, DOT, SHIVIZ };
 
 /* How many events without --limit: what a reader of each can still take in. */
 static const uint32_t limits[] = {
-	[SVG] = 10000,
+	[SVG] = 1000,
 	[HTML] = 200000,
 	[DOT] = 2000,
 	[SHIVIZ] = 20000,

@@ -12,7 +12,7 @@
 #define REPEATS_LEAST 4 /* or there is nothing to fold */
 #define FOLDED_LEAST 8	/* events; a fold must save room */
 #define SILENCE_LEAST_NS 1000000ULL
-#define SILENCE_TIMES 20 /* as long as what is usual here */
+#define SILENCE_TIMES 10 /* as long as what is usual here */
 
 const char *const graph_colours[GRAPH_COLOURS] = {
 	"#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#8a8a8a",
@@ -224,8 +224,7 @@ static uint64_t event_likeness(const struct graph *graph, const struct graph_eve
 	if (event->type == CAUSAL_GAP || event->type == CAUSAL_DROP)
 		return 0; /* never folded: that is news */
 	return 1 + event->type + 16ULL * event->label + 64ULL * event->node +
-	       ((uint64_t)(other == GRAPH_NONE ? 0xfffff : graph->events[other].node) << 40) +
-	       (event->repaired ? 1ULL << 63 : 0);
+	       ((uint64_t)(other == GRAPH_NONE ? 0xfffff : graph->events[other].node) << 40);
 }
 
 /* How often what stands at `at` is repeated right there, in periods of `period`. */
@@ -269,7 +268,6 @@ static uint32_t *events_fold(struct graph *graph, uint32_t *folds)
 	return period_of;
 }
 
-/* The silence that is usual: of all steps from one event to the next, the one in the middle. */
 static int number_compare(const void *left, const void *right)
 {
 	uint64_t a = *(const uint64_t *)left, b = *(const uint64_t *)right;
@@ -277,6 +275,7 @@ static int number_compare(const void *left, const void *right)
 	return a < b ? -1 : a > b;
 }
 
+/* What is not usual: of all steps from one event to the next, nine in ten are far shorter. */
 static uint64_t silence_limit(const struct graph *graph)
 {
 	uint64_t *steps = calloc((size_t)graph->n + 1, sizeof(*steps)), usual;
@@ -288,7 +287,7 @@ static uint64_t silence_limit(const struct graph *graph)
 	for (uint32_t i = 1; i < graph->n; i++)
 		steps[i - 1] = graph->events[i].hlc - graph->events[i - 1].hlc;
 	qsort(steps, graph->n - 1, sizeof(*steps), number_compare);
-	usual = steps[(graph->n - 1) / 2] * SILENCE_TIMES;
+	usual = steps[(uint64_t)(graph->n - 1) * 9 / 10] * SILENCE_TIMES;
 	free(steps);
 	return usual < SILENCE_LEAST_NS ? SILENCE_LEAST_NS : usual;
 }

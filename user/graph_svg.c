@@ -209,16 +209,16 @@ static void times_draw(struct drawing *d)
 	}
 }
 
-static void rows_draw(struct drawing *d)
+static void rows_draw(struct drawing *d, enum graph_row_kind kind)
 {
 	unsigned from = LEFT, wide = d->width - LEFT - RIGHT, middle = from + wide / 2;
 
 	for (uint32_t i = 0; i < d->graph->rows_n; i++) {
 		const struct graph_row *row = &d->graph->rows[i];
 
-		if (row->kind == GRAPH_EVENT)
+		if (row->kind != kind)
 			continue;
-		if (row->kind == GRAPH_FOLD)
+		if (kind == GRAPH_FOLD)
 			add(d,
 			    "<rect class=\"f\" x=\"%u\" y=\"%u\" width=\"%u\" height=\"%u\" "
 			    "rx=\"5\"/><text class=\"q\" x=\"%u\" y=\"%u\">the same %u times more: "
@@ -329,8 +329,7 @@ static void event_draw(struct drawing *d, const struct graph_event *event)
 		    x - 3, y - 3, graph_colours[6]);
 	add(d, "<text class=\"w%s\" x=\"%u\" y=\"%u\"%s>",
 	    event->type == CAUSAL_GAP || event->type == CAUSAL_DROP ? " x" : "",
-	    left ? x - 9 : x + 9, y + (causal_type_message(event->type) ? 4 : 4),
-	    left ? " text-anchor=\"end\"" : "");
+	    left ? x - 9 : x + 9, y + 4, left ? " text-anchor=\"end\"" : "");
 	graph_escape(d->out, graph_word(graph, event, WORD_TYPE));
 	if (event->type == CAUSAL_GAP)
 		add(d, ": %llu lost", (unsigned long long)event->count);
@@ -355,7 +354,7 @@ void graph_svg(const struct graph *graph, struct text *out)
 	legend_draw(&d);
 	times_draw(&d);
 	nodes_draw(&d);
-	rows_draw(&d);
+	rows_draw(&d, GRAPH_FOLD); /* arrows end there */
 	for (uint32_t i = 0; i < graph->n; i++) {
 		const struct graph_event *event = &graph->events[i];
 
@@ -366,6 +365,7 @@ void graph_svg(const struct graph *graph, struct text *out)
 		if (!event->folded)
 			stub_draw(&d, event);
 	}
+	rows_draw(&d, GRAPH_SILENCE);
 	for (uint32_t i = 0; i < graph->n; i++)
 		if (!graph->events[i].folded)
 			event_draw(&d, &graph->events[i]);
