@@ -60,6 +60,8 @@ merge() {
 	[ "$(jq .unknown "$DIR/check.json")" = 0 ]
 	[ "$(jq .unmatched_recv "$DIR/check.json")" = 0 ]
 	[ "$(pairs "$merged")" = 400 ]
+	[ "$(events '.type == "accept" and .edge == "matched"' "$merged")" = 1 ]
+	[ "$(events '.type == "close" and .edge == "matched"' "$merged")" = 2 ]
 	[ "$(cat "$north" "$south" | wc -l)" = "$(wc -l <"$merged")" ]
 	jq -r .hlc "$merged" | LC_ALL=C sort -c
 	valid "$merged"

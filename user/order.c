@@ -416,7 +416,11 @@ static int head_stamp(struct order *order, struct lane *lane, uint64_t least)
 	event->repaired = event->hlc != event->hlc_raw || event->hlc_last != event->hlc_last_raw;
 	if (!event->repaired || !message)
 		return 0;
-	lane->floor = lane->interleaved ? event->hlc : event->hlc_last;
+	/* A log may end bursts before they begin. */
+	if (event->hlc > lane->floor)
+		lane->floor = event->hlc;
+	if (event->hlc_last > lane->floor && !lane->interleaved)
+		lane->floor = event->hlc_last;
 	return event->hlc == event->hlc_raw ? 0 : repair_note(order, event->ord, event->hlc);
 }
 
@@ -501,12 +505,19 @@ static int head_next(struct lane *lane)
 	return err ? err : 1;
 }
 
+static bool place_taken(const struct order *order, const struct pairs_place *place)
+{
+	const struct lane *of = &order->lanes[place->node];
+
+	return of->any_done && pairs_place_compare(place, &of->done) <= 0;
+}
+
 /* Has this cause been taken? If not, the lane joins those who wait for it. */
 static bool cause_taken(struct order *order, uint32_t lane, const struct pairs_place *cause)
 {
 	struct lane *of = &order->lanes[cause->node];
 
-	if (of->any_done && pairs_place_compare(cause, &of->done) <= 0)
+	if (place_taken(order, cause))
 		return true;
 	order->lanes[lane].waits_for = cause->node;
 	order->lanes[lane].next_waiting = of->waiting;
@@ -521,6 +532,13 @@ static int head_ready(struct order *order, uint32_t i)
 	int err;
 
 	lane->waits_for = NOBODY;
+	/* Where stamps were carried, a burst may begin before the last of it was sent, and stand
+	 * there in the order: it must not wait for what stands behind it. The kernel ends bursts
+	 * where the cause changes, so this is for logs of others.
+	 */
+	if (lane->has_last && lane->head.flags & CAUSAL_HAS_CAUSE &&
+	    !place_taken(order, &lane->last.cause))
+		lane->has_last = false;
 	if ((lane->has_first && !cause_taken(order, i, &lane->first.cause)) ||
 	    (lane->has_last && !cause_taken(order, i, &lane->last.cause)))
 		return 0;
@@ -685,7 +703,8 @@ int order_line_merged(struct order *order, const struct order_event *event, stru
 		jsonedit_str(&edit, "edge", pairs_labels[event->label]);
 	if (event->repaired) {
 		moved_add(&edit, "hlc", "hlc_raw", event->hlc, event->hlc_raw);
-		if (causal_type_message(event->type))
+		if (event->type == CAUSAL_SEND || event->type == CAUSAL_RECV ||
+		    event->hlc_last != event->hlc)
 			moved_add(&edit, "hlc_last", "hlc_last_raw", event->hlc_last,
 				  event->hlc_last_raw);
 	}

@@ -208,6 +208,7 @@ int pairs_add(struct pairs *pairs, const struct causal_event *event, uint64_t or
 		.stamp_end = event->hlc_last,
 		.wall_ns = event->wall_ns,
 		.bytes = event->bytes,
+		.closes = event->type == CAUSAL_CLOSE,
 	};
 
 	switch (event->type) {
@@ -468,9 +469,9 @@ static int group_end(struct joining *j, uint64_t end)
 
 static int join_one(struct joining *j, const struct ref *ref, uint64_t *at)
 {
-	if (ref->join != JOIN_CLOSE && ref->role <= ROLE_OWN)
+	if (!ref->closes && ref->role <= ROLE_OWN)
 		ends_add(&j->senders, ref->place.node);
-	else if (ref->join != JOIN_CLOSE)
+	else if (!ref->closes)
 		ends_add(&j->receivers, ref->place.node);
 	switch (ref->join) {
 	case JOIN_STAMP:

@@ -32,7 +32,8 @@ struct ref {
 	uint32_t bytes;
 	uint32_t src, dst; /* ends of the connection, hashed */
 	uint8_t join, role;
-	uint8_t _pad[2];
+	bool closes; /* either end may write that it did: this says nothing of who sends */
+	uint8_t _pad;
 };
 
 /* By flow, join, key, role, place. */
