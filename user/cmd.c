@@ -12,6 +12,7 @@ const struct command commands[] = {
 	{ "flows", cmd_flows, &flows_argp, "", "the connection table" },
 	{ "trace", cmd_trace, &trace_argp, "", "print events as they happen, in causal order" },
 	{ "check", cmd_check, &check_argp, "LOG...", "is any effect before its cause?" },
+	{ "run", cmd_run, &run_argp, "", "the daemon: drain, write and serve as a file says" },
 	{ "merge", cmd_merge, &merge_argp, "LOG...", "logs of many hosts into one order" },
 	{ "past", cmd_past, &past_argp, "EVENT LOG...", "what can have led to an event" },
 	{ "future", cmd_future, &future_argp, "EVENT LOG...", "what an event can have led to" },

@@ -3,7 +3,7 @@
  * caused.
  *
  * Two passes over the order. The first keeps, of each event, its node and its causes as places in
- * the order (20 bytes an event): all of them lead backwards, so one sweep down finds a past, one
+ * the order (17 bytes an event): all of them lead backwards, so one sweep down finds a past, one
  * sweep up a future. The second prints what was found.
  */
 #define _GNU_SOURCE 1
