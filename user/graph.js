@@ -53,9 +53,11 @@ function layout() {
 	heads.setAttribute("width", width());
 	heads.setAttribute("height", HEAD);
 	heads.replaceChildren(...nodes.flatMap(([name, host], i) => {
-		const head = make("text", { class: "name", x: x(i), y: 18 }, clip(name, column / 8 | 0));
+		const head = make("text", { class: "name", x: x(i), y: 18 },
+			clip(name, column / 8 | 0));
 		head.append(make("title", {}, host ? host + ": " + name : name));
-		return [head, make("text", { class: "host", x: x(i), y: 34 }, clip(host, column / 7 | 0))];
+		return [head, make("text", { class: "host", x: x(i), y: 34 },
+			clip(host, column / 7 | 0))];
 	}));
 	paint();
 }
@@ -99,16 +101,19 @@ function paintEvent(to, i) {
 function paintRow(to, r) {
 	const [kind, , time, say] = rows[r];
 	if (rowHeight >= 10 && kind !== 2 && (r === 0 || rows[r - 1][2] !== time)) {
-		to.push(make("line", { class: "grid", x1: LEFT - 8, x2: width() - 20, y1: y(r), y2: y(r) }));
+		to.push(make("line", { class: "grid", x1: LEFT - 8, x2: width() - 20,
+			y1: y(r), y2: y(r) }));
 		to.push(make("text", { class: "time", x: LEFT - 14, y: y(r) + 4 }, time));
 	}
 	if (kind === 1)
 		to.push(make("rect", { class: "fold", x: LEFT, width: width() - LEFT - 40, rx: 5,
 			y: y(r) - rowHeight / 2 + 2, height: Math.max(2, rowHeight - 4) }));
 	if (kind === 2)
-		to.push(make("line", { class: "quiet", x1: LEFT, x2: width() - 40, y1: y(r), y2: y(r) }));
+		to.push(make("line", { class: "quiet", x1: LEFT, x2: width() - 40,
+			y1: y(r), y2: y(r) }));
 	if (kind && rowHeight >= 12)
-		to.push(make("text", { class: "say word", x: (LEFT + width() - 40) / 2, y: y(r) + 4 }, say));
+		to.push(make("text", { class: "say word", x: (LEFT + width() - 40) / 2,
+			y: y(r) + 4 }, say));
 }
 
 function paint() {
@@ -125,8 +130,9 @@ function paint() {
 		paintRow(lines, r);
 		for (const i of rows[r][0] === 0 ? eventsOf[r] : []) {
 			if (hitSet.has(i))
-				lines.push(make("rect", { class: "hit", x: x(events[i][NODE]) - column / 2,
-					width: column, y: y(r) - rowHeight / 2, height: rowHeight }));
+				lines.push(make("rect", { class: "hit", width: column,
+					x: x(events[i][NODE]) - column / 2,
+					y: y(r) - rowHeight / 2, height: rowHeight }));
 			paintEvent(dots, i);
 		}
 	}
@@ -160,9 +166,10 @@ function describe(i) {
 		lines.push(`mark ${e[MARK]}`);
 	if (e[COUNT])
 		lines.push(`${e[COUNT]} events lost`);
+	const cause = e[CAUSE] >= 0 && events[e[CAUSE]];
 	if (e[LABEL] >= 0)
 		lines.push(`edge: ${labels[e[LABEL]]}` +
-			(e[CAUSE] >= 0 ? `, sent at ${events[e[CAUSE]][HLC]} by ${nodes[events[e[CAUSE]][NODE]][0]}` : ""));
+			(cause ? `, sent at ${cause[HLC]} by ${nodes[cause[NODE]][0]}` : ""));
 	return lines.join("\n");
 }
 
@@ -193,9 +200,10 @@ function cone(past) {
 	shown[selected] = 1;
 	if (past)
 		for (let i = selected; i >= 0; i--)
-			for (const from of shown[i] ? [before[i], events[i][CAUSE], events[i][LAST]] : [])
-				if (from >= 0)
-					shown[from] = 1;
+			if (shown[i])
+				for (const from of [before[i], events[i][CAUSE], events[i][LAST]])
+					if (from >= 0)
+						shown[from] = 1;
 	for (let i = selected + 1; !past && i < events.length; i++)
 		for (const from of [before[i], events[i][CAUSE], events[i][LAST]])
 			if (from >= 0 && shown[from])
@@ -206,9 +214,9 @@ function cone(past) {
 function find(words) {
 	const all = words.toLowerCase().split(/\s+/).filter(Boolean);
 	hits = all.length === 0 ? [] : events.flatMap((e, i) => {
-		const text = [...nodes[e[NODE]], e[HLC], e[RAW], e[TYPE], e[PROTO], e[SRC], e[DST], e[COMM],
-			e[MARK], e[LABEL] >= 0 ? labels[e[LABEL]] : ""].join(" ").toLowerCase();
-		return all.every(word => text.includes(word)) ? [i] : [];
+		const text = [...nodes[e[NODE]], e[HLC], e[RAW], e[TYPE], e[PROTO], e[SRC],
+			e[DST], e[COMM], e[MARK], e[LABEL] >= 0 ? labels[e[LABEL]] : ""].join(" ");
+		return all.every(word => text.toLowerCase().includes(word)) ? [i] : [];
 	});
 	hit = -1;
 	get("hits").textContent = all.length ? hits.length + " found" : "";
@@ -239,10 +247,17 @@ function step(by) {
 		select(i);
 }
 
+/* Along a message, or else along the node; never off the paper. */
+function follow(message, neighbour) {
+	const to = message >= 0 ? message : neighbour;
+	if (to >= 0)
+		select(to);
+}
+
 const keys = {
 	j: () => step(1), ArrowDown: () => step(1), k: () => step(-1), ArrowUp: () => step(-1),
-	h: () => selected >= 0 && select(events[selected][CAUSE] >= 0 ? events[selected][CAUSE] : before[selected]),
-	l: () => selected >= 0 && select(events[selected][EFFECT] >= 0 ? events[selected][EFFECT] : after[selected]),
+	h: () => selected >= 0 && follow(events[selected][CAUSE], before[selected]),
+	l: () => selected >= 0 && follow(events[selected][EFFECT], after[selected]),
 	n: () => go(1), N: () => go(-1), p: () => cone(true), f: () => cone(false),
 	"+": () => zoom(1.25), "=": () => zoom(1.25), "-": () => zoom(.8),
 	"/": () => get("find").focus(),
@@ -272,7 +287,12 @@ const eventAt = event => {
 };
 draw.addEventListener("mouseover", event => { const i = eventAt(event); if (i >= 0) details(i); });
 draw.addEventListener("mouseout", () => details(selected));
-draw.addEventListener("click", event => { const i = eventAt(event); if (i < 0) shown = null; select(i); });
+draw.addEventListener("click", event => {
+	const i = eventAt(event);
+	if (i < 0)
+		shown = null;
+	select(i);
+});
 scroll.addEventListener("scroll", () => requestAnimationFrame(paint));
 scroll.addEventListener("wheel", event => {
 	if (!event.ctrlKey)
