@@ -120,6 +120,18 @@ need_validator() {
 	[ "$(jq .wall_inversions <<<"$object")" = 4 ]
 }
 
+@test "how far clocks were ahead of their own wall clock is told, as 99 % and at most (T38)" {
+	local n
+	for n in $(seq 100); do
+		printf '{"hlc":"1800000000%02x0000","type":"send","node":"n","wall":"%s","proto":"udp","src":"10.0.0.1:1","dst":"10.0.0.2:2"}\n' \
+			"$n" "$(date -u -d @1729382256 +%FT%T.600000000Z)"
+	done >"$log"
+	check 0 "$log"
+	local first=$((0x1800000000010000 - 1729382256600000000))
+	[ "$(jq .ahead_max_ns <<<"$object")" = $((first + 99 * 65536)) ]
+	[ "$(jq .ahead_p99_ns <<<"$object")" = $((first + 98 * 65536)) ]
+}
+
 @test "a line that is not an object exits 2, names file and line, and prints no object" {
 	{ head -16 "$fixture"; echo '{"hlc":"18b2'; } >"$log"
 	check 2 "$log"

@@ -166,8 +166,24 @@ merge() {
 	run ! compgen -G "$DIR/out*"
 }
 
+@test "a stamp that came with its message and was refused as too far ahead orders it all the same (T19)" {
+	jq -c 'if .cause and .type == "recv" and .node == "db" then .hlc = "18b2a2b4c5d6ffff" |
+		.hlc_last = .hlc | .rejected = .cause | del(.cause, .cause_last) else . end' \
+		"$fixture" >"$DIR/refused"
+	run -1 --separate-stderr "$TIDEMARK" check "$DIR/refused"
+	merge "$DIR/refused" >"$merged"
+	check_ok "$merged"
+	[ "$(events '.rejected == .cause and .edge == "in-band" and .hlc > .cause and
+		.hlc_raw == "18b2a2b4c5d6ffff"' "$merged")" = 1 ]
+	# One that nobody sent moves nothing.
+	jq -c 'if .rejected then .rejected = "fffffffffffffffe" | del(.seq) else . end' \
+		"$DIR/refused" >"$DIR/invented"
+	merge "$DIR/invented" >"$merged"
+	[ "$(events '.rejected and (.hlc_raw or .cause or .edge != "unknown")' "$merged")" = 0 ]
+}
+
 @test "keys that this version does not know go through a merge untouched" {
-	jq -c '.via = {"x": [1.50, "a,}"]} | .rejected = true' "$fixture" >"$DIR/new"
+	jq -c '.via = {"x": [1.50, "a,}"]} | .colour = true' "$fixture" >"$DIR/new"
 	merge "$DIR/new" | jq -cS 'del(.edge)' | sort >"$DIR/after"
 	diff <(jq -cS . "$DIR/new" | sort) "$DIR/after"
 }

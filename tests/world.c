@@ -197,7 +197,7 @@ static void line_write(const struct world *world, const struct world_event *even
 	if (flow->tcp)
 		fprintf(file, "\"seq\":%" PRIu32 ",", event->seq);
 	else
-		fprintf(file, "\"hash\":\"%016" PRIx64 "\",", event->hash);
+		fprintf(file, "\"hash\":%" PRIu32 ",", (uint32_t)event->hash | 1);
 	if (event->recv && !event->stripped)
 		fprintf(file, "\"cause\":\"%016" PRIx64 "\",\"cause_last\":\"%016" PRIx64 "\",",
 			event->cause, event->cause);

@@ -230,13 +230,15 @@ static void causal_pair(struct causal *causal, const struct pairs_edge *edge)
 	else
 		inverted = carried ? b->hlc <= b->cause || b->hlc_last <= b->cause_last
 				   : b->hlc <= a->hlc;
-	if (inverted)
+	if (inverted && (edge->last || b->pair == CAUSAL_NONE))
 		causal_invert(causal, CAUSAL_EFFECT_FIRST, cause, effect);
-	if (edge->last)
-		return;
+	if (edge->last || b->pair != CAUSAL_NONE)
+		return; /* found in two ways */
 	b->pair = cause;
 	causal->counts.pairs++;
-	if (!carried || b->flags & CAUSAL_MATCHED)
+	if (!carried && edge->label == PAIRS_IN_BAND)
+		causal->labels.in_band++;
+	else if (!carried || b->flags & CAUSAL_MATCHED)
 		causal->labels.matched++;
 	if (b->wall_ns < a->wall_ns)
 		causal->counts.wall_inversions++;

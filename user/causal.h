@@ -41,7 +41,8 @@ enum causal_type {
 #define CAUSAL_BURST_FLOW (1U << 3) /* node-up only: this node's bursts are per flow */
 #define CAUSAL_HAS_HASH (1U << 4)   /* seq is a hash of the payload instead */
 #define CAUSAL_MATCHED (1U << 5)    /* the log says so: an earlier merge found the cause */
-#define CAUSAL_REPAIRED (1U << 6)   /* it has stamps of an earlier merge */
+#define CAUSAL_HAS_LAST (1U << 6)   /* the log has an hlc_last, not only hlc */
+#define CAUSAL_REJECTED (1U << 7)   /* instead of HAS_CAUSE: cause came, and was not merged */
 
 /* One line of a log. Ten million of them fit in 720 MB, which is why this is not larger. */
 struct causal_event {

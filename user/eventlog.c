@@ -120,11 +120,18 @@ static int entry_stamps(struct entry *entry)
 	err = entry_stamp(entry, "hlc_last", false, &event->hlc_last);
 	if (err < 0)
 		return err;
+	event->flags |= err ? CAUSAL_HAS_LAST : 0;
 	err = entry_stamp(entry, "cause", false, &event->cause);
 	if (err < 0)
 		return err;
 	if (err)
 		event->flags |= CAUSAL_HAS_CAUSE;
+	if (!err) {
+		err = entry_stamp(entry, "rejected", false, &event->cause);
+		if (err < 0)
+			return err;
+		event->flags |= err ? CAUSAL_REJECTED : 0;
+	}
 	event->cause_last = event->cause;
 	err = entry_stamp(entry, "cause_last", false, &event->cause_last);
 	if (err > 0 && !(event->flags & CAUSAL_HAS_CAUSE))
@@ -171,16 +178,13 @@ static int entry_merged(struct entry *entry)
 		return err;
 	if (edge && strcmp(edge, "matched") == 0 && entry->line.event.flags & CAUSAL_HAS_CAUSE)
 		entry->line.event.flags |= CAUSAL_MATCHED;
-	if (json_object_get(entry->object, "hlc_raw"))
-		entry->line.event.flags |= CAUSAL_REPAIRED;
 	return 0;
 }
 
 static int entry_bytes(struct entry *entry)
 {
 	struct eventlog_line *line = &entry->line;
-	uint64_t seq = 0, bytes = 0, hash;
-	const char *str;
+	uint64_t seq = 0, bytes = 0;
 	int err;
 
 	err = entry_number(entry, "seq", false, UINT32_MAX, &seq);
@@ -192,14 +196,11 @@ static int entry_bytes(struct entry *entry)
 		return err;
 	/* A burst may be longer than fits here; then only its beginning is matched. */
 	line->event.bytes = bytes > UINT32_MAX ? UINT32_MAX : (uint32_t)bytes;
-	str = entry_string(entry, "hash", false, &err);
-	if (err)
-		return err;
-	if (str && !(line->event.flags & CAUSAL_HAS_SEQ)) {
-		if (text_parse_stamp(str, &hash))
-			return fail(entry->error, -EINVAL, "hash is not 16 hexadecimal digits");
-		seq = (uint32_t)(hash ^ hash >> 32);
-		line->event.flags |= CAUSAL_HAS_HASH;
+	if (!(line->event.flags & CAUSAL_HAS_SEQ)) {
+		err = entry_number(entry, "hash", false, UINT32_MAX, &seq);
+		if (err < 0)
+			return err;
+		line->event.flags |= err ? CAUSAL_HAS_HASH : 0;
 	}
 	line->event.seq = (uint32_t)seq;
 	return 0;

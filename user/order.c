@@ -386,6 +386,7 @@ static int head_stamp(struct order *order, struct lane *lane, uint64_t least)
 		.line = item->line,
 		.type = (enum causal_type)item->type,
 		.carried = item->flags & CAUSAL_HAS_CAUSE,
+		.has_last = item->flags & CAUSAL_HAS_LAST,
 		.hlc_raw = item->place.hlc,
 		.hlc_last_raw = item->hlc_last,
 		.cause_raw = item->cause,
@@ -400,7 +401,7 @@ static int head_stamp(struct order *order, struct lane *lane, uint64_t least)
 	event->effect =
 		event->has_cause || item->type == CAUSAL_RECV || item->type == CAUSAL_ACCEPT;
 	event->label = event->carried ? item->flags & CAUSAL_MATCHED ? PAIRS_MATCHED : PAIRS_IN_BAND
-		       : event->first.known ? PAIRS_MATCHED
+		       : event->first.known ? (enum pairs_label)lane->first.label
 					    : PAIRS_UNKNOWN;
 	if (lane->floor && stamp < lane->floor + message)
 		stamp = lane->floor + (message && lane->floor < UINT64_MAX);

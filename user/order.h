@@ -34,6 +34,7 @@ struct order_event {
 	bool has_cause;		/* stamps below are known, from the wire or from the other log */
 	bool repaired;
 	bool carried;				   /* the log has a cause */
+	bool has_last;				   /* and an hlc_last */
 	uint64_t hlc, hlc_last, cause, cause_last; /* as repaired */
 	uint64_t hlc_raw, hlc_last_raw, cause_raw, cause_last_raw;
 	uint64_t wall_ns;

@@ -24,8 +24,7 @@ int order_line_merged(struct order *order, const struct order_event *event, stru
 		jsonedit_str(&edit, "edge", pairs_labels[event->label]);
 	if (event->repaired) {
 		moved_add(&edit, "hlc", "hlc_raw", event->hlc, event->hlc_raw);
-		if (event->type == CAUSAL_SEND || event->type == CAUSAL_RECV ||
-		    event->hlc_last != event->hlc)
+		if (event->has_last || event->hlc_last != event->hlc)
 			moved_add(&edit, "hlc_last", "hlc_last_raw", event->hlc_last,
 				  event->hlc_last_raw);
 	}

@@ -130,6 +130,15 @@ static int effect_add(struct pairs *pairs, const struct causal_event *event, str
 		return err || event->cause_last == event->cause ? err
 								: sorter_add(pairs->refs, ref);
 	}
+	/* It may be anybody's invention; but if a send has it, that was the one. */
+	if (event->flags & CAUSAL_REJECTED) {
+		ref->join = JOIN_STAMP;
+		ref->role = ROLE_FIRST;
+		ref->key = event->cause;
+		err = sorter_add(pairs->refs, ref);
+		if (err)
+			return err;
+	}
 	if (!(event->flags & (CAUSAL_HAS_SEQ | CAUSAL_HAS_HASH)))
 		return 0;
 	ref->key = event->seq;
