@@ -147,6 +147,7 @@ $(PROGRAMS): $B/%: $B/%.o $(PARTS)
 	$(call say,LINK,$@)
 	$(Q)$(LINK)
 $(filter-out $B/tests/unit_%,$(PROGRAMS)): $(PKT)
+$(patsubst %,$B/tests/%,unit_order bench_merge bench_clocks): $B/tests/world.o
 $(filter $B/tests/bench_%,$(PROGRAMS)): $B/tests/bench.o
 $B/tests/bench.o: $S/bench.skel.h
 $(filter $B/tests/fuzz_%,$(PROGRAMS)): LDFLAGS += -fsanitize=fuzzer

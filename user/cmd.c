@@ -14,6 +14,11 @@ const struct command commands[] = {
 	{ "check", cmd_check, &check_argp, "LOG...", "is any effect before its cause?" },
 	{ "mark", cmd_mark, &mark_argp, "ACTION", "which experiment and activity flows are for" },
 	{ "run", cmd_run, &run_argp, "", "the daemon: drain, write and serve as a file says" },
+	{ "merge", cmd_merge, &merge_argp, "LOG...", "logs of many hosts into one order" },
+	{ "past", cmd_past, &past_argp, "EVENT LOG...", "what can have led to an event" },
+	{ "future", cmd_future, &future_argp, "EVENT LOG...", "what an event can have led to" },
+	{ "graph", cmd_graph, &graph_argp, "LOG...",
+	  "a space-time diagram: SVG, HTML, DOT, ShiViz" },
 	{ "help", cmd_help, &help_argp, "[COMMAND]", "this list, or a command's options" },
 	{},
 };
