@@ -32,10 +32,11 @@ LINK     = $(CC) $(CFLAGS) $(GUARD) $(STATIC) $(LDFLAGS) -o $@ $(filter %.o,$^) 
 	   $(filter %.a,$^)
 SUB      = +$(Q)$(MAKE) --no-print-directory
 
-# Two link groups: relocating by the kernel's BTF costs 10 to 18 ms; only trace.bpf.c needs it.
-TRACE   := $(patsubst %.c,$B/%.o,$(wildcard bpf/trace.bpf.c))
-PIPE    := $(filter-out $(TRACE),$(patsubst %.c,$B/%.o,$(wildcard bpf/*.bpf.c)))
-SKEL    := $(if $(PIPE),$S/tidemark.skel.h) $(if $(TRACE),$S/trace.skel.h)
+# Link groups: relocating by the kernel's BTF costs 10 to 18 ms; trace and tcp need it. Of report
+# and tcp one is loaded, and only where reports are wanted.
+ALONE   := trace report tcp
+PIPE    := $(filter-out $(ALONE:%=$B/bpf/%.bpf.o),$(patsubst %.c,$B/%.o,$(wildcard bpf/*.bpf.c)))
+SKEL    := $(if $(PIPE),$S/tidemark.skel.h) $(ALONE:%=$S/%.skel.h)
 DATA    := $(patsubst %,$B/%.o,$(wildcard user/*.json user/*.html user/*.css user/*.js))
 OBJ     := $(patsubst %.c,$B/%.o,$(filter-out user/libelf.c,$(wildcard user/*.c))) $(DATA)
 PARTS   := $(filter-out $B/user/main.o,$(OBJ)) $B/user/libelf.a
@@ -116,9 +117,9 @@ $B/%.bpf.o: %.bpf.c
 	$(Q)$(CLANG) $(BPFLAGS) $(DEPS) -c $< -o $@
 
 $B/tidemark.o: $(PIPE)
-$B/trace.o: $(TRACE)
+$(foreach a,$(ALONE),$(eval $B/$a.o: $B/bpf/$a.bpf.o))
 $B/bench.o: $B/tests/bench.bpf.o
-$B/tidemark.o $B/trace.o $B/bench.o:
+$B/tidemark.o $(ALONE:%=$B/%.o) $B/bench.o:
 	$(call say,JOIN,$@)
 	$(Q)$(BPFTOOL) gen object $@ $^
 
@@ -175,7 +176,7 @@ uninstall: ## what install put there
 	rm -f $(DESTDIR)$(PREFIX)/bin/tidemark $(SERVICE) $(MAN) $(COMPLETE)
 
 clean: ## what make made
-	rm -rf $(addprefix $B/,bpf user tests version.h tidemark.o trace.o bench.o) \
+	rm -rf $(addprefix $B/,bpf user tests version.h tidemark.o $(ALONE:%=%.o) bench.o) \
 		$S/*.skel.h $(BIN) \
 		$(if $(O),,$B .asan .fuzz .arm64)
 

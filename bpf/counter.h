@@ -30,7 +30,9 @@
 	X(event, clock, "events recorded")                                                   \
 	X(event_lost, clock, "events lost: ring buffer full")                                \
 	X(cause_forgotten, clock, "sender is a node here, but its stamp was no longer kept") \
-	X(clock_bad, clock, "no such clock")
+	X(clock_bad, clock, "no such clock")                                                 \
+	X(report, mark, "reports of flows")                                                  \
+	X(report_lost, mark, "reports lost: ring buffer full")
 
 /* Per CPU and direction. Field names are what `bpftool map dump` shows. */
 struct stage_count {

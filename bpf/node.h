@@ -86,6 +86,9 @@ struct settings {
 	__u64 began_ns;	       /* and MONOTONIC at that time: together they give its rate */
 	__u32 complete;	       /* `up` got to its end; 0: it was interrupted */
 	__u32 every_packet_up; /* what `up` chose; a trace that asks for more takes it back */
+	__u32 reports;	       /* enum report_whose: somebody takes reports of flows */
+	__u32 _spare3;
+	__u64 report_period_ns; /* between two of one connection */
 };
 
 #endif

@@ -5,6 +5,7 @@
 #include "node.bpf.h"
 #include "flow.bpf.h"
 #include "clock.bpf.h"
+#include "report.bpf.h"
 
 char LICENSE[] SEC("license") = "GPL";
 

@@ -2,6 +2,7 @@
 /* Finds cgroups by path, in whatever hierarchies this machine has, and the processes in them. */
 #define _GNU_SOURCE
 #include <errno.h>
+#include <fcntl.h>
 #include <fts.h>
 #include <linux/magic.h>
 #include <stdio.h>
@@ -91,4 +92,23 @@ int cgroup_each_pid(const char *path, pid_fn fn, void *ctx)
 	if (!err)
 		err = mounts_each("cgroup", mount_step, &walk);
 	return err ? err : walk.found ? 0 : -ENOENT;
+}
+
+static int root_open(const struct mount *mount, void *ctx)
+{
+	int *fd = ctx;
+
+	if (strcmp(mount->root, "/")) /* the first whole one */
+		return 0;
+	*fd = open(mount->point, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (*fd < 0)
+		*fd = -errno;
+	return 1;
+}
+
+int cgroup_root_open(void)
+{
+	int fd = -ENODEV, err = mounts_each("cgroup2", root_open, &fd);
+
+	return err < 0 ? err : fd;
 }

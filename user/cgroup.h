@@ -15,4 +15,7 @@ typedef int (*pid_fn)(pid_t pid, void *ctx);
  */
 int cgroup_each_pid(const char *path, pid_fn fn, void *ctx);
 
+/* The root of the cgroup2 hierarchy, opened, for programs that serve all sockets. -ENODEV: none. */
+int cgroup_root_open(void);
+
 #endif

@@ -20,8 +20,8 @@
 
 #include "../bpf/event.h"
 #include "../bpf/flow.h"
+#include "cgroup.h"
 #include "log.h"
-#include "mounts.h"
 #include "rings.h"
 #include "tidemark.h"
 #include "tidemark.skel.h"
@@ -35,6 +35,7 @@
 #define FRAGMENTS 4096
 #define NAMESPACES 16384
 #define NEWCOMERS_BYTES (64 << 10)
+#define REPORTS_BYTES (4 << 20) /* ten thousand flows a second, emptied each second */
 
 const char *const map_names[MAPS_NR] = {
 #define X(name) #name,
@@ -229,44 +230,27 @@ static void sizes_set(struct tidemark_bpf *skel, const struct sizes *sizes)
 	bpf_map__set_max_entries(skel->maps.clocks, nodes);
 	bpf_map__set_max_entries(skel->maps.namespaces, NAMESPACES);
 	bpf_map__set_max_entries(skel->maps.newcomers, NEWCOMERS_BYTES);
-}
-
-struct cgroup_root {
-	char path[PATH_MAX];
-};
-
-static int cgroup_root_found(const struct mount *mount, void *ctx)
-{
-	struct cgroup_root *root = ctx;
-
-	if (snprintf(root->path, sizeof(root->path), "%s", mount->point) >= (int)sizeof(root->path))
-		return 0;
-	return !strcmp(mount->root, "/"); /* the first whole one */
+	bpf_map__set_max_entries(skel->maps.reports, REPORTS_BYTES);
 }
 
 /* Sockets are told of their owner where they are made: a cgroup hook, on all of them. */
 static int sockets_attach(struct tidemark_bpf *skel, const char *dir)
 {
-	struct cgroup_root root = {};
 	struct bpf_link *link;
 	char path[PATH_MAX];
-	int fd, err = 0;
+	int fd = cgroup_root_open(), err = 0;
 
-	if (mounts_each("cgroup2", cgroup_root_found, &root) <= 0) {
+	if (fd == -ENODEV)
 		log_error("no cgroup2 mounted, which tells whose sockets are whose; "
 			  "mount -t cgroup2 none /sys/fs/cgroup/unified");
-		return -ENODEV;
-	}
-	fd = open(root.path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (fd < 0) {
-		err = -errno;
-		log_error("%s: %s", root.path, strerror(errno));
-		return err;
-	}
+	else if (fd < 0)
+		log_error("cgroup2: %s", strerror(-fd));
+	if (fd < 0)
+		return fd;
 	link = bpf_program__attach_cgroup(skel->progs.sock_made, fd);
 	if (!link) {
 		err = -errno;
-		log_error("%s: cannot attach there: %s", root.path, strerror(errno));
+		log_error("cgroup2: cannot attach there: %s", strerror(errno));
 	} else {
 		if (snprintf(path, sizeof(path), "%s/sock_made", dir) >= (int)sizeof(path))
 			err = -ENAMETOOLONG;

@@ -30,7 +30,8 @@
 	X(owners)      \
 	X(namespaces)  \
 	X(newcomers)   \
-	X(pipelines)
+	X(pipelines)   \
+	X(reports)
 
 enum map {
 #define X(name) MAP_##name,
