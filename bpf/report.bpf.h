@@ -14,22 +14,23 @@ struct {
 	__uint(max_entries, 1);
 } reports __attribute__((weak)) SEC(".maps");
 
-static __always_inline struct report *report_reserve(const struct settings *s)
+/* No helper of ours reserves: kernels before 6.2 lose track of a record that is tested twice. */
+static __always_inline void report_begin(struct report *r, const struct settings *s)
 {
 	struct counters *count = counters_of(DIR_OUT);
-	struct report *r;
 
-	r = bpf_ringbuf_reserve(&reports, sizeof(*r), 0);
-	if (!r) {
-		if (count)
-			count->reason.report_lost++;
-		return NULL;
-	}
 	if (count)
 		count->reason.report++;
 	__builtin_memset(r, 0, sizeof(*r));
 	r->wall_ns = bpf_ktime_get_boot_ns() + s->realtime_offset_ns;
-	return r;
+}
+
+static __always_inline void report_lose(void)
+{
+	struct counters *count = counters_of(DIR_OUT);
+
+	if (count)
+		count->reason.report_lost++;
 }
 
 static __always_inline void report_flow(struct report *r, const struct flow *f)
@@ -65,9 +66,12 @@ __checked int report_marked(struct pkt *p)
 	f = flow_get(p);
 	if (!f || !(f->mark & MARK_MARKED))
 		return 0;
-	r = report_reserve(s);
-	if (!r)
+	r = bpf_ringbuf_reserve(&reports, sizeof(*r), 0);
+	if (!r) {
+		report_lose();
 		return 0;
+	}
+	report_begin(r, s);
 	r->type = REPORT_start;
 	r->key = p->key;
 	report_flow(r, f);

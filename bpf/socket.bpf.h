@@ -113,9 +113,12 @@ static __always_inline void socket_report(struct bpf_sock_ops *ctx, struct bpf_s
 			return;
 		type = REPORT_start;
 	}
-	r = report_reserve(s);
-	if (!r)
+	r = bpf_ringbuf_reserve(&reports, sizeof(*r), 0);
+	if (!r) {
+		report_lose();
 		return; /* not started then: the next one is */
+	}
+	report_begin(r, s);
 	told->started = 1;
 	r->type = type;
 	r->state = state;

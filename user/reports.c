@@ -200,10 +200,10 @@ static void flow_start(struct reports *r, const struct report *report, struct re
 	tell(r, REPORT_start, flow);
 }
 
-/* Rules that change give an unchanged mark another generation. */
+/* Rules that change give what has not changed another generation, and other entropy. */
 static bool mark_same(__u32 a, __u32 b)
 {
-	return !((a ^ b) & (MARK_LABEL_MASK | MARK_MARKED));
+	return !((a ^ b) & ((MARK_LABEL_MASK & ~MARK_ENTROPY_MASK) | MARK_MARKED));
 }
 
 static bool is_same(const struct reported *flow, const struct report *report)
