@@ -31,7 +31,7 @@ struct seen {
 static struct seen *seen;
 static unsigned seen_n;
 
-static void see(enum report_type type, const struct reported *flow, void *ctx)
+static void see(enum report_type type, struct reported *flow, void *ctx)
 {
 	(void)ctx;
 	if (seen_n < SEEN_MAX)

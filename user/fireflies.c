@@ -231,7 +231,7 @@ static void to_destination(struct fireflies *f, __u32 node, const struct sockadd
 				: errno);
 }
 
-void fireflies_tell(enum report_type state, const struct reported *flow, void *ctx)
+void fireflies_tell(enum report_type state, struct reported *flow, void *ctx)
 {
 	struct sockaddr_in6 to = { .sin6_family = AF_INET6 };
 	char message[FIREFLY_BYTES_MAX];

@@ -38,7 +38,7 @@ struct fireflies *fireflies_open(const struct tidemark *t, const struct fireflie
 void fireflies_close(struct fireflies *f);
 
 /* A reports_fn; its context is a struct fireflies. Flows without a mark are passed over. */
-void fireflies_tell(enum report_type state, const struct reported *flow, void *ctx);
+void fireflies_tell(enum report_type state, struct reported *flow, void *ctx);
 
 /*
  * After each reports_step(): lets go of the sockets in other namespaces, which would keep

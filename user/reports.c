@@ -167,6 +167,10 @@ static void tell(struct reports *r, enum report_type type, struct reported *flow
 	flow->now_ns = r->now_ns;
 	flow->hz = r->hz;
 	flow->latest.type = type;
+	for (int dir = 0; dir < DIRS_NR; dir++) {
+		flow->more[dir] = flow->latest.bytes[dir] - flow->told[dir];
+		flow->told[dir] = flow->latest.bytes[dir];
+	}
 	r->counts.started += type == REPORT_start;
 	r->counts.ongoing += type == REPORT_ongoing;
 	r->counts.ended += type == REPORT_end;

@@ -17,6 +17,9 @@ struct reported {
 	__u64 ended_ns;	      /* once it has */
 	__u64 now_ns;
 	__u64 next_ns;	       /* the next ongoing */
+	__u64 told[DIRS_NR];   /* wire bytes up to the call before, */
+	__u64 more[DIRS_NR];   /* and since then */
+	__u32 series;	       /* for who exports it: not touched here */
 	__u8 missing;	       /* walks that did not find it in the connection table */
 	struct reported *next; /* in its bucket */
 };
@@ -48,7 +51,7 @@ struct reports_counts {
 };
 
 /* Every start has an end, and between them nothing of another connection on the same ends. */
-typedef void (*reports_fn)(enum report_type type, const struct reported *flow, void *ctx);
+typedef void (*reports_fn)(enum report_type type, struct reported *flow, void *ctx);
 
 struct reports;
 
