@@ -5,6 +5,7 @@
 
 #include "event.bpf.h"
 #include "flow.bpf.h"
+#include "mark.h"
 #include "node.bpf.h"
 #include "owner.bpf.h"
 #include "send.bpf.h"
@@ -166,6 +167,7 @@ static __always_inline void owner_take(struct flow *f, const struct owner *o, __
 		f->notes &= ~FLOW_OWNER_LISTENER;
 	else
 		f->notes |= FLOW_OWNER_LISTENER;
+	f->mark &= ~(MARK_GENERATION_MAX << MARK_GENERATION_SHIFT); /* rules may ask who it is */
 }
 
 static __always_inline struct bpf_sock *owner_lookup(struct __sk_buff *skb, const struct pkt *p)
@@ -243,7 +245,7 @@ static __always_inline void event_fill(struct event *e, const struct pkt *p, con
 	e->tcp_flags = p->tcp_flags;
 	e->dir = p->dir;
 	e->_pad = 0;
-	e->_pad2 = 0;
+	e->mark = f->mark & MARK_MARKED ? f->mark : 0;
 	if (p->from_local) {
 		addr_copy(e->src, p->key.local);
 		addr_copy(e->dst, p->key.remote);

@@ -32,7 +32,18 @@
 	X(cause_forgotten, clock, "sender is a node here, but its stamp was no longer kept") \
 	X(clock_bad, clock, "no such clock")                                                 \
 	X(report, mark, "reports of flows")                                                  \
-	X(report_lost, mark, "reports lost: ring buffer full")
+	X(report_lost, mark, "reports lost: ring buffer full")                               \
+	X(mark_flow, mark, "flow found to have a mark")                                      \
+	X(mark_label, mark, "marked in its flow label")                                      \
+	X(mark_header, mark, "marked by an option in an extension header")                   \
+	X(mark_already, mark, "had the option already")                                      \
+	X(mark_ipv4, mark, "of a marked flow, but IPv4 has no place for a mark")             \
+	X(mark_fragment, mark, "without its option: a fragment")                             \
+	X(mark_no_room, mark, "without its option: it would exceed the MTU")                 \
+	X(mark_header_full, mark, "without its option: no place in the headers it has")      \
+	X(mark_failed, mark, "without its option: the kernel made no room")                  \
+	X(mark_mss, mark, "MSS lowered, so that full segments have room for the option")     \
+	X(mark_ended, mark, "mark of one flow over: the flow ended, or its time")
 
 /* Per CPU and direction. Field names are what `bpftool map dump` shows. */
 struct stage_count {

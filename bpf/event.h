@@ -57,7 +57,7 @@ struct event {
 	__u16 src_port; /* the message's ends: the same on both sides */
 	__u16 dst_port;
 	__u16 _pad;
-	__u32 _pad2;
+	__u32 mark; /* of its flow, mark.h; 0: none */
 	__u8 src[16];
 	__u8 dst[16];
 	char comm[16];

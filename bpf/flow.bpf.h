@@ -311,6 +311,7 @@ static __always_inline int stage_flow(struct pass *at, struct pkt *p)
 {
 	struct flow *f = bpf_map_lookup_elem(&flows, &p->key);
 	struct flow_dir *d;
+	__u32 now;
 
 	if (!f) {
 		f = flow_embryonic(at, p);
@@ -327,7 +328,9 @@ static __always_inline int stage_flow(struct pass *at, struct pkt *p)
 	}
 	__sync_fetch_and_add(&d->packets, p->segments);
 	__sync_fetch_and_add(&d->bytes, p->wire);
-	WRITE_ONCE(f->last, flow_now());
+	now = flow_now();
+	p->idle = now - f->last;
+	WRITE_ONCE(f->last, now);
 	at->flow = f;
 	return NEXT;
 }

@@ -89,6 +89,10 @@ struct settings {
 	__u32 reports;	       /* enum report_whose: somebody takes reports of flows */
 	__u32 _spare3;
 	__u64 report_period_ns; /* between two of one connection */
+	__u32 marks_generation; /* of the rules, see mark.h; 0: there has been no mark yet */
+	__u32 marks_rules;	/* how many are in force; 1 << 16: in `rules_spare` */
+	__u32 marks_flags;	/* MARKS_* */
+	__u32 marks_next_id;
 };
 
 #endif

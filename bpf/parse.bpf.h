@@ -345,9 +345,11 @@ static __always_inline int parse_packet(struct __sk_buff *skb, struct pkt *p,
 			return err;
 	}
 	l3.at = c.at - (void *)(long)skb->data;
+	p->l3 = l3.at;
 	if (type == bpf_htons(ETH_P_IP)) {
 		err = parse_v4(&c, &l3, skb->len - l3.at, count);
 	} else if (type == bpf_htons(ETH_P_IPV6)) {
+		p->v6 = 1;
 		err = parse_v6(&c, &l3, skb->len - l3.at, count);
 		if (!err && parse_is_extension(l3.proto))
 			err = parse_extensions(skb, &l3, p->dir);
@@ -373,6 +375,7 @@ static __always_inline int parse_packet(struct __sk_buff *skb, struct pkt *p,
 			return err;
 	}
 	if (l3.first || l3.later) {
+		p->fragment = 1;
 		err = parse_fragment(&l3, p, count, &src_port, &dst_port);
 		if (err)
 			return err;

@@ -54,6 +54,10 @@ struct pkt {
 	__u8 notes;  /* NOTE_* */
 	__u8 ported; /* has ports, or an echo identifier, or a protocol with neither */
 	__u8 tail;   /* a later fragment: not the beginning of a message */
+	__u8 v6;
+	__u8 fragment; /* first or later */
+	__u32 l3;      /* offset of the network header */
+	__u32 idle;    /* jiffies since the flow's last packet */
 };
 
 /* And the pointers, for the stages that are inlined. */

@@ -52,6 +52,8 @@
 #define SOCK_OPS_RTT 12
 #define SOCK_OPS_STATE_FLAG (1U << 2)
 #define SOCK_OPS_RTT_FLAG (1U << 3)
+#define BPF_ADJ_ROOM_NET 0
+#define BPF_F_ADJ_ROOM_FIXED_GSO 1
 
 #define AF_INET 2
 #define AF_INET6 10

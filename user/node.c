@@ -14,6 +14,7 @@
 #include "../bpf/event.h"
 #include "attach.h"
 #include "log.h"
+#include "marks.h"
 #include "node.h"
 #include "physical.h"
 #include "selector.h"
@@ -197,8 +198,10 @@ static int node_make(struct tidemark *t, struct node *node, const struct node_op
 	if (bpf_map_update_elem(t->map[MAP_nodes], id, node, BPF_NOEXIST)) {
 		err = -errno;
 		clock_free(t, node->clock);
+		return err;
 	}
-	return err;
+	marks_node_new(t, node->name, *id);
+	return 0;
 }
 
 static void node_forget(struct tidemark *t, __u32 id, const struct node *node)

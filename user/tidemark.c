@@ -20,6 +20,7 @@
 
 #include "../bpf/event.h"
 #include "../bpf/flow.h"
+#include "../bpf/mark.h"
 #include "cgroup.h"
 #include "log.h"
 #include "rings.h"
@@ -53,6 +54,7 @@ void tidemark_init(struct tidemark *t, const char *pin_dir, const char *state_di
 	t->event_end = -1;
 	t->event_node = -1;
 	t->flow_tick = -1;
+	t->mark_touch = -1;
 	for (int i = 0; i < MAPS_NR; i++)
 		t->map[i] = -1;
 }
@@ -76,6 +78,8 @@ void tidemark_close(struct tidemark *t)
 		close(t->event_node);
 	if (t->flow_tick >= 0)
 		close(t->flow_tick);
+	if (t->mark_touch >= 0)
+		close(t->mark_touch);
 	if (t->dir >= 0)
 		close(t->dir);
 	tidemark_unlock(t);
@@ -201,7 +205,8 @@ int tidemark_open(struct tidemark *t)
 	}
 	if (!err && (pin_path(t, path, "event_end") || (t->event_end = bpf_obj_get(path)) < 0 ||
 		     pin_path(t, path, "event_node") || (t->event_node = bpf_obj_get(path)) < 0 ||
-		     pin_path(t, path, "flow_tick") || (t->flow_tick = bpf_obj_get(path)) < 0))
+		     pin_path(t, path, "flow_tick") || (t->flow_tick = bpf_obj_get(path)) < 0 ||
+		     pin_path(t, path, "mark_touch") || (t->mark_touch = bpf_obj_get(path)) < 0))
 		err = -errno;
 	err2 = tidemark_map_memory(t);
 	if (!err)
@@ -231,6 +236,7 @@ static void sizes_set(struct tidemark_bpf *skel, const struct sizes *sizes)
 	bpf_map__set_max_entries(skel->maps.namespaces, NAMESPACES);
 	bpf_map__set_max_entries(skel->maps.newcomers, NEWCOMERS_BYTES);
 	bpf_map__set_max_entries(skel->maps.reports, REPORTS_BYTES);
+	bpf_map__set_max_entries(skel->maps.marks, MARKS_DEFAULT);
 }
 
 /* Sockets are told of their owner where they are made: a cgroup hook, on all of them. */
@@ -265,7 +271,7 @@ static int sockets_attach(struct tidemark_bpf *skel, const char *dir)
 static int pins_make(struct tidemark_bpf *skel, const char *dir)
 {
 	static const char *const programs[] = { "pipeline", "event_end", "event_node",
-						"flow_tick" };
+						"flow_tick",  "mark_touch" };
 	struct bpf_map *map;
 	char path[PATH_MAX];
 	int err;

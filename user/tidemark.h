@@ -31,7 +31,10 @@
 	X(namespaces)  \
 	X(newcomers)   \
 	X(pipelines)   \
-	X(reports)
+	X(reports)     \
+	X(marks)       \
+	X(rules)       \
+	X(rules_spare)
 
 enum map {
 #define X(name) MAP_##name,
@@ -61,6 +64,7 @@ struct tidemark {
 	bool reads; /* we hold the lock on it that makes us the reader of events */
 	int map[MAPS_NR];
 	int event_end, event_node, flow_tick; /* programs */
+	int mark_touch;
 	unsigned cpus;			      /* with a ring of events each */
 	struct rings *rings;		      /* if we made the datapath */
 	struct clock *clocks;		      /* mapped */
