@@ -13,6 +13,7 @@ const struct command commands[] = {
 	{ "trace", cmd_trace, &trace_argp, "", "print events as they happen, in causal order" },
 	{ "check", cmd_check, &check_argp, "LOG...", "is any effect before its cause?" },
 	{ "mark", cmd_mark, &mark_argp, "ACTION", "which experiment and activity flows are for" },
+	{ "run", cmd_run, &run_argp, "", "the daemon: drain, write and serve as a file says" },
 	{ "help", cmd_help, &help_argp, "[COMMAND]", "this list, or a command's options" },
 	{},
 };

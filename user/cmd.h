@@ -24,8 +24,9 @@ int cmd_trace(int argc, char **argv);
 int cmd_check(int argc, char **argv);
 int cmd_help(int argc, char **argv);
 int cmd_mark(int argc, char **argv);
+int cmd_run(int argc, char **argv);
 
 extern const struct argp up_argp, down_argp, show_argp, doctor_argp, flows_argp, trace_argp,
-	check_argp, help_argp, mark_argp;
+	check_argp, help_argp, mark_argp, run_argp;
 
 #endif
