@@ -9,6 +9,7 @@
 #include <yaml.h>
 
 #include "config_api.h"
+#include "config_mark.h"
 #include "config_trace.h"
 #include "log.h"
 #include "units.h"
@@ -29,6 +30,7 @@ static const cyaml_schema_field_t fields[] = {
 	SECTION("trace", trace, config_trace_fields),
 	SECTION("metrics", metrics, config_metrics_fields),
 	SECTION("api", api, config_api_fields),
+	SECTION("mark", mark, config_mark_fields),
 	CYAML_FIELD_END,
 };
 
@@ -42,6 +44,7 @@ static int (*const checks[])(struct config_file *file) = {
 	nodes_check,
 	config_trace_check,
 	config_api_check,
+	config_mark_check,
 };
 
 /* ---- where things stand ------------------------------------------------------------- */
@@ -350,6 +353,8 @@ void config_free(struct config_file *file)
 	struct complaint complaint = {};
 	cyaml_config_t config;
 
+	if (file->config)
+		config_mark_free(file->config->mark);
 	if (file->config)
 		cyaml_free(cyaml_with(&complaint, &config), &schema, file->config, 0);
 	if (file->places)

@@ -243,7 +243,7 @@ static int start(struct run *run)
 	run->daemon.config = run->config_path;
 	run->daemon.since_ns = physical_now_ns();
 	run->api.daemon = &run->daemon;
-	if (run_sinks(run, NULL) || run_api(run, NULL))
+	if (run_sinks(run, NULL) || run_mark(run) || run_api(run, NULL))
 		return 1;
 	return serve(run);
 }
@@ -254,6 +254,7 @@ static int stop(struct run *run, int status)
 	bool gone = run->tracer && tracer_gone(run->tracer);
 
 	http_close(run->http);
+	marking_close(run->marking);
 	if (run->daemon.t)
 		daemon_forget(&run->daemon);
 	if (run->tracer)
