@@ -69,6 +69,19 @@ static int address_parse(const char *text, __u8 out[16])
 	return inet_pton(AF_INET, text, out + 12) == 1 ? 0 : -EBADMSG;
 }
 
+static int ids_parse(const struct flowin *in, const char *experiment, const char *activity,
+		     struct firefly *out, char words[FLOWIN_WORDS])
+{
+	char why[FLOWIN_WORDS - FIELD_MAX];
+
+	if (registry_experiment(in->registry, experiment, &out->experiment, why, sizeof(why)))
+		return bad(words, why, experiment);
+	if (registry_activity(in->registry, out->experiment, activity, &out->activity, why,
+			      sizeof(why)))
+		return bad(words, why, activity);
+	return 0;
+}
+
 static int fields_parse(const struct flowin *in, char fields[FIELDS][FIELD_MAX],
 			struct firefly *out, char words[FLOWIN_WORDS])
 {
@@ -96,12 +109,7 @@ static int fields_parse(const struct flowin *in, char fields[FIELDS][FIELD_MAX],
 		return bad(words, "not a port from 1 to 65535", fields[DST_PORT]);
 	out->src_port = src_port;
 	out->dst_port = dst_port;
-	if (registry_experiment(in->registry, fields[EXPERIMENT], &out->experiment, words,
-				FLOWIN_WORDS) ||
-	    registry_activity(in->registry, out->experiment, fields[ACTIVITY], &out->activity,
-			      words, FLOWIN_WORDS))
-		return -EBADMSG;
-	return 0;
+	return ids_parse(in, fields[EXPERIMENT], fields[ACTIVITY], out, words);
 }
 
 int flowin_line(const struct flowin *in, const char *line, size_t n, struct firefly *out,

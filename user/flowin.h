@@ -5,7 +5,7 @@
 
 #include "firefly.h"
 
-#define FLOWIN_WORDS 160
+#define FLOWIN_WORDS 256
 
 struct registry;
 
