@@ -321,7 +321,7 @@ static void addresses(void)
 	ok(publicaddr_url_valid("http://192.0.2.1/ip") && publicaddr_url_valid("http://[::1]:80"),
 	   "an address to ask by HTTP");
 	ok(!publicaddr_url_valid("https://192.0.2.1/") && !publicaddr_url_valid("192.0.2.1") &&
-		   !publicaddr_url_valid("http://ifconfig.example/"),
+		   !publicaddr_url_valid("http://[192.0.2.1]/"),
 	   "and what can not be asked");
 	o.map_n = 1;
 	p = publicaddr_open(NULL, &o);

@@ -108,9 +108,7 @@ static int behind_nat_check(const struct config_file *file, struct config_mark *
 	for (unsigned i = 0; i < address->http_count; i++) {
 		snprintf(path, sizeof(path), "mark.fireflies.address.http.%u", i);
 		if (!publicaddr_url_valid(address->http[i]))
-			return config_refuse(file, path,
-					     "%s: not http://ADDRESS[:PORT][/PATH]; names are not "
-					     "looked up",
+			return config_refuse(file, path, "%s: not http://HOST[:PORT][/PATH]",
 					     address->http[i]);
 		snprintf(o->http[i], sizeof(o->http[i]), "%s", address->http[i]);
 	}

@@ -24,7 +24,7 @@ enum { STATE, PROTO, SRC, SRC_PORT, DST, DST_PORT, EXPERIMENT, ACTIVITY };
 
 static int bad(char words[FLOWIN_WORDS], const char *what, const char *text)
 {
-	snprintf(words, FLOWIN_WORDS, "%.63s: %s", text, what);
+	snprintf(words, FLOWIN_WORDS, "%.63s: %.190s", text, what);
 	return -EBADMSG;
 }
 

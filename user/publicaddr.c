@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include <event2/buffer.h>
+#include <event2/dns.h>
 #include <event2/event.h>
 #include <event2/http.h>
 
@@ -45,6 +46,8 @@ struct publicaddr {
 	struct event_base *base;
 	struct publicaddr_options o;
 	struct event *timer;
+	struct evdns_base
+		*dns; /* evhttp resolves by it: the C library cannot, in a static binary */
 	struct stun_server stun[PUBLICADDR_SERVERS_MAX];
 	struct http_server http[PUBLICADDR_SERVERS_MAX];
 	struct {
@@ -236,12 +239,12 @@ static int url_host(const struct evhttp_uri *uri, char *out, size_t size)
 		return inet_pton(AF_INET6, out, &any) == 1 ? 0 : -EINVAL;
 	}
 	memcpy(out, host, n + 1);
-	return inet_pton(AF_INET, out, &any) == 1 ? 0 : -EINVAL;
+	return 0;
 }
 
 static int http_open_url(struct publicaddr *p, struct http_server *s, const char *url)
 {
-	char host[INET6_ADDRSTRLEN + 2];
+	char host[PUBLICADDR_URL_MAX];
 	int port;
 
 	s->p = p;
@@ -249,7 +252,12 @@ static int http_open_url(struct publicaddr *p, struct http_server *s, const char
 	if (!s->uri || url_host(s->uri, host, sizeof(host)))
 		return -EINVAL;
 	port = evhttp_uri_get_port(s->uri);
-	s->connection = evhttp_connection_base_new(p->base, NULL, host, port > 0 ? port : 80);
+	if (!p->dns)
+		p->dns = evdns_base_new(p->base, EVDNS_BASE_INITIALIZE_NAMESERVERS |
+							 EVDNS_BASE_DISABLE_WHEN_INACTIVE);
+	if (!p->dns) /* no resolv.conf: addresses need none */
+		p->dns = evdns_base_new(p->base, EVDNS_BASE_DISABLE_WHEN_INACTIVE);
+	s->connection = evhttp_connection_base_new(p->base, p->dns, host, port > 0 ? port : 80);
 	if (!s->connection)
 		return -ENOMEM;
 	evhttp_connection_set_timeout(s->connection, HTTP_SECONDS);
@@ -261,7 +269,7 @@ static int http_open_url(struct publicaddr *p, struct http_server *s, const char
 bool publicaddr_url_valid(const char *url)
 {
 	struct evhttp_uri *uri = evhttp_uri_parse(url);
-	char host[INET6_ADDRSTRLEN + 2];
+	char host[PUBLICADDR_URL_MAX];
 	bool valid = uri && evhttp_uri_get_scheme(uri) &&
 		     !strcmp(evhttp_uri_get_scheme(uri), "http") &&
 		     !url_host(uri, host, sizeof(host)) && strlen(url) < PUBLICADDR_URL_MAX;
@@ -362,5 +370,7 @@ void publicaddr_close(struct publicaddr *p)
 		if (p->http[i].uri)
 			evhttp_uri_free(p->http[i].uri);
 	}
+	if (p->dns)
+		evdns_base_free(p->dns, 0);
 	free(p);
 }

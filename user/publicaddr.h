@@ -25,7 +25,7 @@ struct publicaddr_options {
 	size_t map_n;
 	struct sockaddr_in6 stun[PUBLICADDR_SERVERS_MAX]; /* IPv4 as ::ffff:a.b.c.d */
 	size_t stun_n;
-	char http[PUBLICADDR_SERVERS_MAX][PUBLICADDR_URL_MAX]; /* http://ADDR[:PORT]/PATH */
+	char http[PUBLICADDR_SERVERS_MAX][PUBLICADDR_URL_MAX]; /* http://HOST[:PORT]/PATH */
 	size_t http_n;
 	__u64 refresh_ns; /* how often it is asked again */
 };
@@ -50,7 +50,7 @@ bool address_is_private(const __u8 address[16]);
 /* "PRIVATE=PUBLIC", both of one family. -EINVAL */
 int publicaddr_pair_parse(const char *text, struct publicaddr_pair *out);
 
-/* "http://ADDR[:PORT]/PATH": is it one? Names are not looked up. */
+/* "http://HOST[:PORT]/PATH": is it one? */
 bool publicaddr_url_valid(const char *url);
 
 #endif
