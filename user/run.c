@@ -65,6 +65,8 @@ static int options_merge(struct datapath_options *to, const struct datapath_opti
 	to->sizes.nodes = more->sizes.nodes ? more->sizes.nodes : to->sizes.nodes;
 	to->sizes.ring_bytes =
 		more->sizes.ring_bytes ? more->sizes.ring_bytes : to->sizes.ring_bytes;
+	if (!to->sizes.ring_bytes)
+		to->sizes.ring_bytes = RING_DEFAULT;
 	to->attach_how = more->attach_how ? more->attach_how : to->attach_how;
 	to->clock_per_host |= more->clock_per_host;
 	to->every_packet |= more->every_packet;
