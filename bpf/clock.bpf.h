@@ -407,6 +407,18 @@ __checked int event_handshake(struct pkt *p)
 	return 0;
 }
 
+__checked int mark_ask(struct __sk_buff *skb, struct pkt *p);
+
+/* A flow's first event is to say its mark already; later stages find it asked for. */
+static __always_inline void event_marked(struct pass *at, struct pkt *p)
+{
+	const struct settings *s = settings_get();
+
+	if (s && s->marks_generation &&
+	    !(at->flow->mark >> MARK_GENERATION_SHIFT & MARK_GENERATION_MAX))
+		mark_ask(at->skb, p);
+}
+
 static __always_inline int stage_clock(struct pass *at, struct pkt *p)
 {
 	struct clock *c = clock_get(p->clock);
@@ -422,6 +434,7 @@ static __always_inline int stage_clock(struct pass *at, struct pkt *p)
 	}
 	if (notes == NOTE_MESSAGE && burst_extend(c, at->flow, p))
 		return NEXT;
+	event_marked(at, p);
 	if (notes & (NOTE_MERGE | NOTE_CARRY | NOTE_HEARD))
 		event_handshake(p);
 	if (notes & NOTE_CONNECT)

@@ -329,7 +329,7 @@ static __always_inline int stage_flow(struct pass *at, struct pkt *p)
 	__sync_fetch_and_add(&d->packets, p->segments);
 	__sync_fetch_and_add(&d->bytes, p->wire);
 	now = flow_now();
-	p->idle = now - f->last;
+	p->idle = f->last ? now - f->last : 0;
 	WRITE_ONCE(f->last, now);
 	at->flow = f;
 	return NEXT;

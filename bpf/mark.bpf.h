@@ -57,7 +57,11 @@ static __always_inline int stage_mark(struct pass *at, struct pkt *p)
 	if (!s || !f)
 		return NEXT;
 	generation = s->marks_generation;
-	if (!generation || !mark_minds(p, s->marks_flags))
+	if (!generation)
+		return NEXT;
+	if (p->dir == DIR_IN && p->key.proto == IPPROTO_ICMPV6 && s->marks_flags & MARKS_HEADERS)
+		mark_too_big(at->skb, p);
+	if (!mark_minds(p, s->marks_flags))
 		return NEXT;
 	mark = f->mark;
 	if ((mark >> MARK_GENERATION_SHIFT & MARK_GENERATION_MAX) !=
@@ -74,6 +78,8 @@ static __always_inline int stage_mark(struct pass *at, struct pkt *p)
 		mark_end(p);
 	if (p->dir == DIR_OUT)
 		return mark_write(at, p, mark);
+	if (p->tcp_flags & TCP_SYN && p->v6 && mark_how(mark) != MARK_LABEL)
+		mark_mss(at->skb, p, mark);
 	return NEXT;
 }
 

@@ -32,14 +32,15 @@ enum mark_how {
 #define MARK_LABEL_MASK 0xfffffU
 #define MARK_ENTROPY_MASK 0xc0103U
 #define MARK_HOW_SHIFT 20
-#define MARK_TIMED (1U << 22)	/* what gave it ends at a time: ask again and again */
+#define MARK_TIMED (1U << 22) /* what gave it ends at a time: ask again and again */
 #define MARK_MARKED (1U << 23)
 #define MARK_GENERATION_SHIFT 24
 #define MARK_GENERATION_MAX 127
 #define MARK_INHERIT (1U << 31) /* what a process opens while it reads this flow gets it too */
 
 /* What an entry or a rule gives: experiment, activity, how, MARK_TIMED, MARK_INHERIT. */
-#define MARK_GIVEN (~(MARK_ENTROPY_MASK | MARK_MARKED | MARK_GENERATION_MAX << MARK_GENERATION_SHIFT))
+#define MARK_GIVEN \
+	(~(MARK_ENTROPY_MASK | MARK_MARKED | MARK_GENERATION_MAX << MARK_GENERATION_SHIFT))
 
 static inline __u32 mark_reverse9(__u32 bits)
 {
@@ -142,7 +143,7 @@ _Static_assert(sizeof(struct rule) == 200, "no hidden padding");
 
 /* Context of the syscall program `mark_touch`: flows of this key are asked again. */
 struct mark_call {
-	struct flow_key key; /* node 0: any; proto 0: TCP and UDP */
+	__u32 key[sizeof(struct flow_key) / 4]; /* node 0: any; proto 0: TCP and UDP */
 };
 
 #endif

@@ -4,20 +4,26 @@
 #define TIDEMARK_OPTION_BPF_H
 
 #include "mark.h"
-#include "pkt.bpf.h"
+#include "parse.bpf.h"
 
 #define ETHERNET_BYTES 14
 #define IPV6_BYTES 40
 #define IPV6_MTU_LEAST 1280 /* RFC 8200: every link carries so much */
 #define IPV6_PAYLOAD_MOST 65535
 
+#define TCP_OPTIONS_MOST 40
+#define TCP_OPTION_END 0
+#define TCP_OPTION_NOP 1
+#define TCP_OPTION_MSS 2
+#define MSS_BEFORE 6 /* options looked at for it: everybody writes it first */
+
 #define OPTION_PAD1 0
 #define OPTION_PADN 1
 #define OPTION_BYTES 5 /* type, length, experiment, activity */
 
-#define HEADER_MOST 64	/* longer ones are left alone, */
+#define HEADER_MOST 64 /* longer ones are left alone, */
 #define OPTIONS_MOST 8 /* and those with more options */
-#define PADDING_MOST 7	/* more is no padding: Linux drops such packets */
+#define PADDING_MOST 7 /* more is no padding: Linux drops such packets */
 
 /* An options header as it was read or made, and as it becomes. */
 struct header {
@@ -124,6 +130,40 @@ __checked int header_extend(struct header *h, __u32 mark)
 }
 
 /*
+ * What a router has said of the way to an address: "packet too big". The kernel knows it
+ * too, but a tc program may ask it for a route only where it forwards.
+ */
+struct path_key {
+	__u8 address[16];
+	__u32 node;
+};
+
+struct path {
+	__u32 mtu;
+	__u32 since; /* jiffies */
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 1024);
+	__type(key, struct path_key);
+	__type(value, struct path);
+} paths SEC(".maps");
+
+/* The least MTU known of on the way, or the device's. */
+static __always_inline __u32 path_mtu(const struct pkt *p, __u32 mtu, __u32 length)
+{
+	struct path_key key = { .node = p->key.node };
+	struct path *path;
+
+	if (length <= IPV6_MTU_LEAST)
+		return mtu;
+	addr_copy(key.address, p->key.remote);
+	path = bpf_map_lookup_elem(&paths, &key);
+	return path && path->mtu < mtu ? path->mtu : mtu;
+}
+
+/*
  * The flags to make room with, or -1: it would exceed the MTU. What is still to be cut
  * into segments counts as one of them: if that has no room, TCP's are cut smaller, which
  * the kernel does when it makes the room; datagrams cannot be.
@@ -138,7 +178,7 @@ __checked int option_room(struct __sk_buff *skb, struct pkt *p, __u32 payload, _
 	if (skb->gso_size)
 		length -= p->payload - skb->gso_size;
 	bpf_check_mtu(skb, 0, &mtu, 0, 0);
-	if (length <= mtu)
+	if (length <= path_mtu(p, mtu, length))
 		return skb->gso_size ? BPF_F_ADJ_ROOM_FIXED_GSO : 0;
 	return skb->gso_size && p->key.proto == IPPROTO_TCP ? 0 : -1;
 }
@@ -356,6 +396,115 @@ __checked int mark_option(struct __sk_buff *skb, struct pkt *p, __u32 mark)
 		option_words(to->word + 2, next, mark);
 	count->reason.mark_header++;
 	return NEXT;
+}
+
+/* Where the MSS option's value is in these TCP options, or 0. */
+static __always_inline __u32 mss_find(const __u8 options[TCP_OPTIONS_MOST], __u32 length)
+{
+	__u32 at = 0;
+	__u8 kind;
+
+#pragma clang loop unroll(disable)
+	for (int i = 0; i < MSS_BEFORE; i++) {
+		if (at + 4 > length || at > TCP_OPTIONS_MOST - 4)
+			return 0;
+		kind = options[at];
+		if (kind == TCP_OPTION_MSS)
+			return options[at + 1] == 4 ? at + 2 : 0;
+		if (kind == TCP_OPTION_END)
+			return 0;
+		if (kind != TCP_OPTION_NOP && options[at + 1] < 2)
+			return 0;
+		at += kind == TCP_OPTION_NOP ? 1 : options[at + 1];
+	}
+	return 0;
+}
+
+/*
+ * A connection whose packets will carry options: what its peer says it can receive is
+ * lowered before TCP hears it, so that no segment will be too long to have one.
+ */
+__checked int mark_mss(struct __sk_buff *skb, struct pkt *p, __u32 mark)
+{
+	__u32 grow = mark_how(mark) == MARK_BOTH ? 16 : 8, mtu = 0, at, length, most;
+	__u8 options[TCP_OPTIONS_MOST] = {}, doff;
+	__be16 was, is;
+	struct counters *count;
+
+	if (!p)
+		return 0;
+	count = counters_of(p->dir);
+	if (!count || bpf_skb_load_bytes(skb, p->l4 + 12, &doff, 1))
+		return 0;
+	length = (doff >> 4) * 4;
+	if (length <= sizeof(struct tcphdr))
+		return 0;
+	length -= sizeof(struct tcphdr);
+	if (length < 4 || length > TCP_OPTIONS_MOST ||
+	    bpf_skb_load_bytes(skb, p->l4 + sizeof(struct tcphdr), options, length))
+		return 0;
+	at = mss_find(options, length);
+	if (!at || at > TCP_OPTIONS_MOST - 2)
+		return 0;
+	bpf_check_mtu(skb, 0, &mtu, 0, 0);
+	most = path_mtu(p, mtu, mtu);
+	if (most < IPV6_MTU_LEAST)
+		return 0;
+	most -= IPV6_BYTES + sizeof(struct tcphdr) + grow;
+	if ((__u32)(options[at] << 8 | options[at + 1]) <= most)
+		return 0;
+	was = bpf_htons(options[at] << 8 | options[at + 1]);
+	is = bpf_htons(most);
+	if (bpf_skb_store_bytes(skb, p->l4 + sizeof(struct tcphdr) + at, &is, 2, 0))
+		return 0;
+	if (at & 1) { /* across two of the words that are summed */
+		was = __builtin_bswap16(was);
+		is = __builtin_bswap16(is);
+	}
+	bpf_l4_csum_replace(skb, p->l4 + 16, was, is, 2);
+	count->reason.mark_mss++;
+	return 0;
+}
+
+/*
+ * A router has no way on for a packet so long. Remembered, so that nothing is made longer
+ * than that. And if it was the option that made it too long, the kernel is told of so much
+ * less, or it would send the same again, and again be told.
+ */
+__checked int mark_too_big(struct __sk_buff *skb, struct pkt *p)
+{
+	struct path path = { .since = bpf_jiffies64() };
+	struct path_key key = {};
+	struct {
+		struct icmphdr icmp; /* its last four bytes are the MTU */
+		struct ipv6hdr ip;
+		__u8 header[8];
+	} said;
+	__be32 mtu, less;
+	__u32 grow;
+
+	if (!p || bpf_skb_load_bytes(skb, p->l4, &said, sizeof(said)))
+		return 0;
+	if (said.icmp.type != ICMPV6_TOO_BIG)
+		return 0;
+	mtu = *(__be32 *)&said.icmp.id;
+	path.mtu = bpf_ntohl(mtu);
+	if (path.mtu < IPV6_MTU_LEAST)
+		path.mtu = IPV6_MTU_LEAST;
+	key.node = p->key.node;
+	addr_copy(key.address, said.ip.daddr);
+	bpf_map_update_elem(&paths, &key, &path, BPF_ANY);
+	if ((said.ip.nexthdr != IPPROTO_HOPOPTS && said.ip.nexthdr != IPPROTO_DSTOPTS) ||
+	    said.header[2] != MARK_OPTION)
+		return 0;
+	grow = said.ip.nexthdr == IPPROTO_HOPOPTS && said.header[0] == IPPROTO_DSTOPTS ? 16 : 8;
+	if (path.mtu < IPV6_MTU_LEAST + grow)
+		return 0;
+	less = bpf_htonl(path.mtu - grow);
+	if (bpf_skb_store_bytes(skb, p->l4 + 4, &less, sizeof(less), 0))
+		return 0;
+	bpf_l4_csum_replace(skb, p->l4 + 2, mtu, less, 4);
+	return 0;
 }
 
 #endif

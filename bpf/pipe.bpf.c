@@ -134,13 +134,13 @@ int event_node(struct event_call *call)
 SEC("syscall")
 int mark_touch(struct mark_call *call)
 {
-	const volatile __u32 *words = (const volatile __u32 *)call;
 	struct flow_key key;
+	__u32 *words = (__u32 *)&key;
 
-	/* By words: a compiler that copies bytes reads them through a computed address. */
+	/* One by one: of a context the verifier allows no other reads. */
 #pragma unroll
 	for (__u32 i = 0; i < sizeof(key) / 4; i++)
-		((__u32 *)&key)[i] = words[i];
+		words[i] = READ_ONCE(call->key[i]);
 	if (key.proto) {
 		mark_touch_flows(&key);
 		return 0;

@@ -131,8 +131,7 @@ static __always_inline __u64 ticks_ns(const struct settings *s, __u32 ticks)
 
 /* May the flow have what this entry gives? It may not if the entry was another flow's. */
 static __always_inline int entry_admits(const struct mark_entry *e, const struct flow *f,
-					const struct pkt *p, const struct settings *s,
-					__u64 now_ns)
+					const struct pkt *p, const struct settings *s, __u64 now_ns)
 {
 	if (e->until_ns && now_ns >= e->until_ns)
 		return 0;

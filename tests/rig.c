@@ -146,6 +146,8 @@ void rig_reset(struct rig *r)
 	map_empty(bpf_map__fd(r->skel->maps.embryonic));
 	map_empty(bpf_map__fd(r->skel->maps.sends));
 	map_empty(bpf_map__fd(r->skel->maps.fragments));
+	map_empty(bpf_map__fd(r->skel->maps.marks));
+	map_empty(bpf_map__fd(r->skel->maps.paths));
 	rig_drain(r);
 	memset(r->clocks, 0, RIG_CLOCKS * sizeof(struct clock));
 	memset(r->settings, 0, sizeof(*r->settings));
@@ -166,9 +168,8 @@ void rig_reset(struct rig *r)
 int rig_run_bytes(struct rig *r, const struct frame *f, unsigned n, __u32 how)
 {
 	struct __sk_buff ctx = { .gso_segs = f->gso_segs, .gso_size = f->gso_size };
-	static __u8 out[FRAME_MAX];
 	LIBBPF_OPTS(bpf_test_run_opts, opts, .data_in = f->bytes, .data_size_in = n,
-		    .data_out = out, .data_size_out = sizeof(out), .ctx_in = &ctx,
+		    .data_out = r->out, .data_size_out = sizeof(r->out), .ctx_in = &ctx,
 		    .ctx_size_in = sizeof(ctx), .repeat = 1);
 
 	ctx.cb[ATTACH_CB_NODE] = r->node ? r->node : (how & ATTACH_CLOCK_MASK) + 1;
@@ -176,7 +177,8 @@ int rig_run_bytes(struct rig *r, const struct frame *f, unsigned n, __u32 how)
 	if (bpf_prog_test_run_opts(bpf_program__fd(r->skel->progs.pipeline), &opts))
 		return RIG_REFUSED;
 	r->runs[!(how & ATTACH_EGRESS) == !(how & ATTACH_FAR) ? DIR_IN : DIR_OUT]++;
-	if (opts.data_size_out != n || memcmp(out, f->bytes, n))
+	r->out_n = opts.data_size_out;
+	if (opts.data_size_out != n || memcmp(r->out, f->bytes, n))
 		r->changed++;
 	return (int)opts.retval;
 }

@@ -42,6 +42,8 @@ struct rig {
 	__u32 node;			   /* not 0: instead of the clock's own */
 	unsigned runs[DIRS_NR];
 	unsigned changed; /* packets that came out other than they went in */
+	unsigned out_n;	  /* what came out last */
+	__u8 out[FRAME_MAX];
 	unsigned events_n, events_all;
 	__u64 events_last[RIG_CLOCKS]; /* stamp no later record of the clock may reach */
 	unsigned disorder;	       /* records that are not above the one before */

@@ -170,7 +170,8 @@ int cgroup_id(const char *path, __u64 *id, unsigned *level)
 
 static int cgroup_path_step(const struct mount *mount, void *ctx)
 {
-	struct cgroup_handle h = { .handle = { sizeof(h.id), KERNFS_HANDLE } };
+	struct cgroup_handle h = { .handle.handle_bytes = sizeof(h.id),
+				   .handle.handle_type = KERNFS_HANDLE };
 	struct cgroup_search *search = ctx;
 	size_t point = strlen(mount->point);
 	char link[64], path[4096];

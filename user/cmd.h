@@ -34,7 +34,7 @@ extern const struct argp flows_argp;
 extern const struct argp trace_argp;
 extern const struct argp check_argp;
 extern const struct argp run_argp;
-extern const struct argp mark_argp;
 extern const struct argp help_argp;
+extern const struct argp mark_argp;
 
 #endif

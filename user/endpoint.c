@@ -72,8 +72,7 @@ static int ports_parse(const char *text, bool range, struct endpoint *e, const c
 	return 0;
 }
 
-static int prefix_parse(const char *text, const char *slash, struct endpoint *e,
-			const char **words)
+static int prefix_parse(const char *text, const char *slash, struct endpoint *e, const char **words)
 {
 	__u64 bits;
 	bool v4;

@@ -29,13 +29,13 @@ enum {
 };
 
 /* Which options were given: a bit each, from OPT_PROTO on, and these. */
-#define GIVEN(option) (1U << ((option) - OPT_PROTO))
+#define GIVEN(option) (1U << ((option)-OPT_PROTO))
 #define GIVEN_NODE (1U << 20)
 #define GIVEN_EXPERIMENT (1U << 21)
 #define GIVEN_ACTIVITY (1U << 22)
-#define GIVEN_SELECTS                                                                     \
-	(GIVEN(OPT_PROTO) | GIVEN(OPT_SRC) | GIVEN(OPT_DST) | GIVEN(OPT_UID) |            \
-	 GIVEN(OPT_COMM) | GIVEN(OPT_CGROUP) | GIVEN_NODE)
+#define GIVEN_SELECTS                                                                            \
+	(GIVEN(OPT_PROTO) | GIVEN(OPT_SRC) | GIVEN(OPT_DST) | GIVEN(OPT_UID) | GIVEN(OPT_COMM) | \
+	 GIVEN(OPT_CGROUP) | GIVEN_NODE)
 #define GIVEN_GIVES (GIVEN_EXPERIMENT | GIVEN_ACTIVITY | GIVEN(OPT_HOW))
 
 struct marking {
@@ -91,8 +91,8 @@ static const struct argp_option options[] = {
 	{ "how", OPT_HOW, "label|hop-by-hop|destination|hop-by-hop+destination", 0,
 	  "Where packets carry it (default label)", 2 },
 	{ "for", OPT_FOR, "SPAN", 0, "Until so much time has passed", 2 },
-	{ "inherit", OPT_INHERIT, NULL, 0,
-	  "Also what a process opens while it serves such a flow", 2 },
+	{ "inherit", OPT_INHERIT, NULL, 0, "Also what a process opens while it serves such a flow",
+	  2 },
 	{ "id", OPT_ID, "N", 0, "That one mark (del, list)", 3 },
 	{ "all", OPT_ALL, NULL, 0, "Every mark (del)", 3 },
 	{ "registry", OPT_REGISTRY, "FILE", 0,
@@ -138,8 +138,7 @@ static void end_parse(const char *option, const char *arg, struct endpoint *e)
 		refuse(option, arg, words);
 }
 
-static void name_take(const char *option, const char *arg, char *to, size_t size,
-		      const char *words)
+static void name_take(const char *option, const char *arg, char *to, size_t size, const char *words)
 {
 	if (!*arg || strlen(arg) >= size)
 		refuse(option, arg, words);
@@ -268,16 +267,15 @@ static int where_change(struct marking *m)
 }
 
 /* Says why marks_add() could not. */
-static void add_failed(const struct marking *m, const struct mark *mark, const char *where,
-		       int err)
+static void add_failed(const struct marking *m, const struct mark *mark, const char *where, int err)
 {
 	if (err == -ENODEV)
 		log_error("%s%s: no such node, and one flow's mark can not wait for it; `tidemark "
 			  "show nodes` lists them",
 			  where, mark->node);
 	else if (err == -ENOSPC)
-		log_error("%s%s: full (%d flows, %d rules); nothing was added", where,
-			  m->t.pin_dir, MARKS_DEFAULT, RULES_MAX);
+		log_error("%s%s: full (%d flows, %d rules); nothing was added", where, m->t.pin_dir,
+			  MARKS_DEFAULT, RULES_MAX);
 	else
 		log_error("%s%s: %s; nothing was added", where, m->t.pin_dir, strerror(-err));
 }
@@ -527,8 +525,9 @@ int cmd_mark(int argc, char **argv)
 		if (!strcmp(actions[i].name, m.args[0]))
 			break;
 	if (!m.args_n || i == sizeof(actions) / sizeof(actions[0])) {
-		log_error("%s: add, del, list, import, encode or decode; see `tidemark mark --help`",
-			  m.args_n ? m.args[0] : "do what?");
+		log_error(
+			"%s: add, del, list, import, encode or decode; see `tidemark mark --help`",
+			m.args_n ? m.args[0] : "do what?");
 		return 2;
 	}
 	if (m.args_n - 1 < actions[i].least || m.args_n - 1 > actions[i].most) {

@@ -34,8 +34,7 @@ int scitag_read(__u64 scitag, unsigned *experiment, unsigned *activity)
 void option_write(__u8 bytes[8], __u8 next, unsigned experiment, unsigned activity)
 {
 	const __u8 header[8] = {
-		next,		 0,	     OPTION_TYPE, OPTION_DATA,
-		experiment >> 8, experiment, activity,	  0,
+		next, 0, OPTION_TYPE, OPTION_DATA, experiment >> 8, experiment, activity, 0,
 	};
 
 	memcpy(bytes, header, sizeof(header));

@@ -110,6 +110,17 @@ int mark_print(struct out *out, const struct registry *registry, const struct ma
 	return out_row(out);
 }
 
+void out_mark(struct out *out, unsigned experiment_column, unsigned activity_column,
+	      unsigned how_column, const struct registry *registry, __u32 mark)
+{
+	char experiment[REGISTRY_NAME_MAX], activity[REGISTRY_NAME_MAX];
+
+	registry_names(registry, mark_experiment(mark), mark_activity(mark), experiment, activity);
+	out_str(out, experiment_column, experiment);
+	out_str(out, activity_column, activity);
+	out_str(out, how_column, mark_hows[mark_how(mark)]);
+}
+
 int mark_proto_parse(const char *text, __u8 *proto)
 {
 	__u64 number;
@@ -265,14 +276,11 @@ static const struct {
 	const char *key;
 	text_fn read;
 } keys[] = {
-	{ "id", read_nothing },	  { "flows", read_nothing },
-	{ "proto", read_proto },  { "src", read_src },
-	{ "src_ports", read_src }, { "dst", read_dst },
-	{ "dst_ports", read_dst }, { "node", read_node },
-	{ "uid", read_uid },	  { "comm", read_comm },
-	{ "cgroup", read_cgroup }, { "experiment", read_experiment },
-	{ "activity", read_activity }, { "how", read_how },
-	{ "for_ns", read_for },
+	{ "id", read_nothing },	       { "flows", read_nothing }, { "proto", read_proto },
+	{ "src", read_src },	       { "src_ports", read_src }, { "dst", read_dst },
+	{ "dst_ports", read_dst },     { "node", read_node },	  { "uid", read_uid },
+	{ "comm", read_comm },	       { "cgroup", read_cgroup }, { "experiment", read_experiment },
+	{ "activity", read_activity }, { "how", read_how },	  { "for_ns", read_for },
 };
 
 #define KEYS (sizeof(keys) / sizeof(keys[0]))
@@ -329,8 +337,8 @@ int mark_read(const char *line, size_t length, const struct registry *registry, 
 	memset(mark, 0, sizeof(*mark));
 	r.line = json_loadb(line, length, JSON_REJECT_DUPLICATES, &error);
 	if (!json_is_object(r.line)) {
-		snprintf(words, size, "not a JSON object: %s", r.line ? "it is something else"
-								      : error.text);
+		snprintf(words, size, "not a JSON object: %s",
+			 r.line ? "it is something else" : error.text);
 		json_decref(r.line);
 		return -EINVAL;
 	}

@@ -13,6 +13,10 @@
 struct out *marks_out(FILE *file, bool json);
 int mark_print(struct out *out, const struct registry *registry, const struct mark *mark);
 
+/* Of a flow or an event: names (numbers without a registry), and how its packets say it. */
+void out_mark(struct out *out, unsigned experiment_column, unsigned activity_column,
+	      unsigned how_column, const struct registry *registry, __u32 mark);
+
 /* From words of a user's, each with its own complaint. -EINVAL, and @words says what. */
 int mark_proto_parse(const char *text, __u8 *proto);
 int mark_how_parse(const char *text, enum mark_how *how);

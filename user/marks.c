@@ -304,9 +304,10 @@ static int rules_put(struct rules *rules, struct tidemark *t, struct mark *m)
 
 static int flow_touch(const struct tidemark *t, const struct flow_key *key)
 {
-	struct mark_call call = { .key = *key };
+	struct mark_call call;
 	LIBBPF_OPTS(bpf_test_run_opts, opts, .ctx_in = &call, .ctx_size_in = sizeof(call));
 
+	memcpy(call.key, key, sizeof(call.key));
 	return bpf_prog_test_run_opts(t->mark_touch, &opts);
 }
 
@@ -362,8 +363,7 @@ static void entries_undo(struct tidemark *t, const struct undo *undo, size_t n)
 {
 	for (size_t i = n; i-- > 0;) {
 		if (undo[i].replaced)
-			bpf_map_update_elem(t->map[MAP_marks], &undo[i].key, &undo[i].old,
-					    BPF_ANY);
+			bpf_map_update_elem(t->map[MAP_marks], &undo[i].key, &undo[i].old, BPF_ANY);
 		else
 			bpf_map_delete_elem(t->map[MAP_marks], &undo[i].key);
 	}

@@ -13,7 +13,7 @@
  */
 struct mark {
 	struct endpoint src, dst;
-	__u8 proto;	      /* 0: any */
+	__u8 proto;		  /* 0: any */
 	char node[NODE_NAME_MAX]; /* "": any */
 	bool by_uid;
 	__u32 uid;

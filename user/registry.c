@@ -21,7 +21,7 @@ extern const char registry_end[] __asm__("data_registry_json_end");
 #define ACTIVITIES (MARK_ACTIVITY_MAX + 1)
 
 struct registry {
-	json_t *root;			    /* owns the names */
+	json_t *root;			     /* owns the names */
 	const char *experiment[EXPERIMENTS]; /* NULL: none of that number */
 	const char **activity[EXPERIMENTS];
 };

@@ -27,7 +27,6 @@ int registry_activity(const struct registry *registry, unsigned experiment, cons
 
 /* The names, or the numbers as text of what has none. */
 void registry_names(const struct registry *registry, unsigned experiment, unsigned activity,
-		    char experiment_name[REGISTRY_NAME_MAX],
-		    char activity_name[REGISTRY_NAME_MAX]);
+		    char experiment_name[REGISTRY_NAME_MAX], char activity_name[REGISTRY_NAME_MAX]);
 
 #endif

@@ -270,8 +270,8 @@ static int sockets_attach(struct tidemark_bpf *skel, const char *dir)
 
 static int pins_make(struct tidemark_bpf *skel, const char *dir)
 {
-	static const char *const programs[] = { "pipeline", "event_end", "event_node",
-						"flow_tick",  "mark_touch" };
+	static const char *const programs[] = { "pipeline", "event_end", "event_node", "flow_tick",
+						"mark_touch" };
 	struct bpf_map *map;
 	char path[PATH_MAX];
 	int err;

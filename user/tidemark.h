@@ -34,7 +34,8 @@
 	X(reports)     \
 	X(marks)       \
 	X(rules)       \
-	X(rules_spare)
+	X(rules_spare) \
+	X(paths)
 
 enum map {
 #define X(name) MAP_##name,
@@ -65,9 +66,9 @@ struct tidemark {
 	int map[MAPS_NR];
 	int event_end, event_node, flow_tick; /* programs */
 	int mark_touch;
-	unsigned cpus;			      /* with a ring of events each */
-	struct rings *rings;		      /* if we made the datapath */
-	struct clock *clocks;		      /* mapped */
+	unsigned cpus;	      /* with a ring of events each */
+	struct rings *rings;  /* if we made the datapath */
+	struct clock *clocks; /* mapped */
 	unsigned clocks_n;
 	struct settings *settings; /* mapped */
 };
