@@ -4,7 +4,6 @@
 #define TIDEMARK_MARK_BPF_H
 
 #include "option.bpf.h"
-#include "report.bpf.h"
 #include "rule.bpf.h"
 
 /*
@@ -67,9 +66,7 @@ static __always_inline int stage_mark(struct pass *at, struct pkt *p)
 	if ((mark >> MARK_GENERATION_SHIFT & MARK_GENERATION_MAX) !=
 		    mark_tag(generation, mark, f->last) ||
 	    p->idle >= MARK_FRESH_TICKS) {
-		mark_ask(at->skb, p);
-		if ((mark ^ f->mark) & (MARK_MARKED | (MARK_LABEL_MASK & ~MARK_ENTROPY_MASK)))
-			report_marked(p);
+		mark_ask_aloud(at, p);
 		mark = f->mark;
 	}
 	if (!(mark & MARK_MARKED))

@@ -29,7 +29,7 @@ struct metrics_source {
 	const struct tracer *tracer;
 	const struct http *http;
 	struct marking *marking; /* NULL: none */
-	__u64 since_ns; /* wall clock */
+	__u64 since_ns;		 /* wall clock */
 	__u64 reloads, reloads_refused;
 	bool per_node;
 };

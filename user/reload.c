@@ -131,8 +131,7 @@ int run_api(struct run *run, const struct config *before)
 	struct http_options o;
 
 	/* Routes of marks come and go with them. */
-	if (!before || !same_api(before->api, now) ||
-	    !before->mark != !run->file.config->mark) {
+	if (!before || !same_api(before->api, now) || !before->mark != !run->file.config->mark) {
 		http_close(run->http);
 		run->http = NULL;
 		if (now) {
