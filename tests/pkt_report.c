@@ -320,7 +320,7 @@ static void short_ones(void)
 	for (; n < 2000 && pair_connect(&p); n++) {
 		pair_send(p.client, p.server, 10);
 		pair_close(&p);
-		if (n % 250 == 0)
+		if (n % 100 == 0)
 			reports_step(r);
 	}
 	reports_step(r);
@@ -339,7 +339,7 @@ static void overflow(void)
 	unsigned n = 0;
 
 	ok(r && pair_listen(&p, AF_INET), "a listener");
-	/* Four reports a connection, 352 bytes each with the ring's header, into 1 MiB. */
+	/* Four reports a connection, 352 bytes each with the ring's header, into 256 KiB. */
 	for (; n < 4000 && pair_connect(&p); n++)
 		pair_close(&p);
 	reports_step(r);

@@ -15,7 +15,7 @@
 #include "pipein.h"
 #include "registry.h"
 
-#define STEP_NS 50000000 /* what a start waits at most before it is told */
+#define STEP_NS 20000000 /* what a start waits at most before it is told */
 #define WAYS_MAX 16
 
 struct marking {
