@@ -25,6 +25,19 @@
 #define OPTIONS_MOST 8 /* and those with more options */
 #define PADDING_MOST 7 /* more is no padding: Linux drops such packets */
 
+/*
+ * Is it within? In two comparisons of the very register that is used: merged into one of
+ * a copy, as compilers do, older verifiers (6.1) learn nothing from them.
+ */
+static __always_inline int within(__u32 *n, __u32 least, __u32 most)
+{
+	asm volatile("" : "+r"(*n));
+	if (*n < least)
+		return 0;
+	asm volatile("" : "+r"(*n));
+	return *n <= most;
+}
+
 /* An options header as it was read or made, and as it becomes. */
 struct header {
 	__u8 bytes[HEADER_MOST + 16];
@@ -328,11 +341,11 @@ __checked int mark_extend(struct __sk_buff *skb, struct pkt *p, __u32 mark)
 	}
 	at = p->l3 + IPV6_BYTES;
 	length = hop.length;
-	if (length >= 8 && length <= sizeof(hop.bytes))
+	if (within(&length, 8, sizeof(hop.bytes)))
 		bpf_skb_store_bytes(skb, at, hop.bytes, length, 0);
 	at += length;
 	length = dest.length;
-	if (length >= 8 && length <= sizeof(dest.bytes))
+	if (within(&length, 8, sizeof(dest.bytes)))
 		bpf_skb_store_bytes(skb, at, dest.bytes, length, 0);
 	ip = ipv6_at(skb, p->l3, 0);
 	if (ip) {
@@ -440,7 +453,7 @@ __checked int mark_mss(struct __sk_buff *skb, struct pkt *p, __u32 mark)
 	if (length <= sizeof(struct tcphdr))
 		return 0;
 	length -= sizeof(struct tcphdr);
-	if (length < 4 || length > TCP_OPTIONS_MOST ||
+	if (!within(&length, 4, TCP_OPTIONS_MOST) ||
 	    bpf_skb_load_bytes(skb, p->l4 + sizeof(struct tcphdr), options, length))
 		return 0;
 	at = mss_find(options, length);

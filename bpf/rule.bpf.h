@@ -106,16 +106,23 @@ static long rule_try(void *map, const __u32 *index, struct rule *r, struct asked
 	return 1;
 }
 
-/* Not a loop over the map: the verifier would follow each of its turns. */
+/*
+ * Not a loop over the map: the verifier would follow each of its turns. Two calls that stay
+ * two: merged into one by the compiler, older kernels (6.1) refuse a call whose map
+ * depends on where it came from. The barriers differ.
+ */
 static __always_inline void rules_find(struct asked *a, __u32 in_force)
 {
 	a->rules = in_force & 0xffff;
 	if (!a->rules)
 		return;
-	if (in_force >> 16)
+	if (in_force >> 16) {
 		bpf_for_each_map_elem(&rules_spare, rule_try, a, 0);
-	else
+		asm volatile("" ::"i"(1) : "memory");
+	} else {
 		bpf_for_each_map_elem(&rules, rule_try, a, 0);
+		asm volatile("" ::"i"(2) : "memory");
+	}
 }
 
 /*
@@ -234,6 +241,26 @@ static __always_inline void asked_owner(struct asked *a, struct __sk_buff *skb, 
 }
 
 /*
+ * What the process that opened it was serving then. Only a packet that is sent knows its
+ * socket.
+ */
+static __always_inline void heir_find(struct __sk_buff *skb, struct asked *a)
+{
+	struct bpf_sock *sk = skb->sk;
+	struct owner *o;
+
+	if (!sk)
+		return;
+	sk = bpf_sk_fullsock(sk);
+	if (!sk)
+		return;
+	o = bpf_sk_storage_get(&owners, sk, 0, 0);
+	/* An accepted socket has its listener's: it was not opened, and inherits nothing. */
+	if (o && o->mark && o->socket == bpf_get_socket_cookie(skb))
+		a->given = (o->mark & ~MARK_TIMED) | MARK_MARKED;
+}
+
+/*
  * Ask for the flow's mark and keep the answer in the flow. A flow that has ended keeps the
  * one it had: what now stands for its ports may be meant for the next.
  */
@@ -251,12 +278,17 @@ __checked int mark_ask(struct __sk_buff *skb, struct pkt *p)
 	count = counters_of(p->dir);
 	if (!f || !count)
 		return 0;
+	if (s->marks_flags & MARKS_INHERIT && p->dir == DIR_IN && f->mark & MARK_MARKED)
+		return 0; /* the next that is sent can be asked what it inherits */
 	if (f->state < FLOW_CLOSED) {
 		a.key = p->key;
 		a.now_ns = bpf_ktime_get_boot_ns();
 		if (s->marks_flags & MARKS_OWNERS)
 			asked_owner(&a, skb, p, f, s->marks_flags);
-		if (!marks_find(p, &a))
+		marks_find(p, &a);
+		if (!a.given && s->marks_flags & MARKS_INHERIT && p->dir == DIR_OUT)
+			heir_find(skb, &a);
+		if (!a.given)
 			rules_find(&a, READ_ONCE(s->marks_rules));
 		old = f->mark;
 		mark = a.given;

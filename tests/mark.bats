@@ -244,6 +244,37 @@ V6(("::", int(sys.argv[1])), http.server.SimpleHTTPRequestHandler).serve_forever
 	[ "$(labels 'udp.dstport == 11005')" = '2 4' ]
 }
 
+@test "what a server opens while it serves a marked flow inherits the mark" {
+	node c
+	wire b c 2
+	serve c 80
+	# Asks c for every request.
+	start b python3 -c '
+import socket
+s = socket.socket(socket.AF_INET6)
+s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+s.bind(("::", 8080)); s.listen()
+while True:
+    c, _ = s.accept()
+    c.recv(4096)
+    b = socket.create_connection(("fd00:2::2", 80))
+    b.sendall(b"GET / HTTP/1.0\r\n\r\n")
+    while b.recv(65536): pass
+    b.close()
+    c.sendall(b"HTTP/1.0 200 OK\r\n\r\nhello\n"); c.close()'
+	await 10 listens b 8080
+	tm up -n b
+	mark add --src :8080 --dst fd00:1::1 --experiment cms --activity 14 --inherit
+	ip -n a addr add fd00:1::11/64 dev w1 nodad
+	for from in fd00:1::1 fd00:1::11; do
+		in_node a curl -gsf --interface "$from" 'http://[fd00:1::2]:8080/' >/dev/null
+	done
+	tm flows --json | jq -c 'select(.remote == "[fd00:2::2]:80")
+		| [.experiment, .activity]' | sort >"$DIR/backend"
+	[ "$(cat "$DIR/backend")" = '["cms","Analysis Input"]
+[null,null]' ]
+}
+
 @test "a mark with an end ends" {
 	udp_echo_start b :: 7777
 	tm up -n a

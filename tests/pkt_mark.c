@@ -391,6 +391,49 @@ static void test_other(void)
 	ok(same(&f, &r), "and so is a ping");
 }
 
+static __u32 dice = 1;
+
+static __u32 below(__u32 n)
+{
+	dice = dice * 1664525 + 1013904223;
+	return (__u64)dice * n >> 32;
+}
+
+/*
+ * Packets of every shape with bytes spoiled. Whatever they are, what comes out is longer by
+ * an option's headers (less a tag that the device has now) or as long, and ends as it did.
+ */
+static void test_spoiled(void)
+{
+	unsigned samples = 0, end, bad = 0, marked = 0, runs = 0, tail;
+	static struct frame f;
+	int grown;
+
+	while (frame_sample(&f, samples, &end))
+		samples++;
+	for (int how = 0; how < MARK_HOWS_NR; how++) {
+		begin(how);
+		for (unsigned i = 0; i < 40000; i++) {
+			frame_sample(&f, below(samples), &end);
+			for (unsigned k = below(4); k && end; k--)
+				f.bytes[12 + below(end - 12)] = below(4) ? below(256) : below(64);
+			if (run(&f, PLAIN) == RIG_REFUSED)
+				continue;
+			runs++;
+			grown = (int)r.out_n - (int)f.n;
+			marked += grown > 0;
+			tail = f.n > 190 ? f.n - 190 : 0; /* behind what may be written */
+			if ((grown && grown != 8 && grown != 16 && grown != 4 && grown != 12 &&
+			     grown != -4) ||
+			    (!how && grown) ||
+			    memcmp(r.out + r.out_n - tail, f.bytes + f.n - tail, tail))
+				bad++;
+		}
+	}
+	ok(!bad && runs > 100000 && marked > 10000,
+	   "%u spoiled packets come out whole, %u of them longer", runs, marked);
+}
+
 int main(void)
 {
 	if (rig_open(&r, NULL))
@@ -412,6 +455,7 @@ int main(void)
 	test_already();
 	test_full();
 	test_other();
+	test_spoiled();
 	rig_close(&r);
 	return done();
 }

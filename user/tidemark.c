@@ -35,6 +35,7 @@
 #define RING_DEFAULT (4 << 20)
 #define FRAGMENTS 4096
 #define NAMESPACES 16384
+#define HEIRS 16384
 #define NEWCOMERS_BYTES (64 << 10)
 #define REPORTS_BYTES (256 << 10) /* emptied fifty times a second: 35 000 in one; mapped twice */
 
@@ -237,6 +238,7 @@ static void sizes_set(struct tidemark_bpf *skel, const struct sizes *sizes)
 	bpf_map__set_max_entries(skel->maps.newcomers, NEWCOMERS_BYTES);
 	bpf_map__set_max_entries(skel->maps.reports, REPORTS_BYTES);
 	bpf_map__set_max_entries(skel->maps.marks, MARKS_DEFAULT);
+	bpf_map__set_max_entries(skel->maps.heirs, HEIRS);
 }
 
 /* Sockets are told of their owner where they are made: a cgroup hook, on all of them. */
@@ -425,6 +427,10 @@ int tidemark_watch_processes(struct tidemark *t)
 	bpf_map__reuse_fd(skel->maps.owners, t->map[MAP_owners]);
 	bpf_map__reuse_fd(skel->maps.namespaces, t->map[MAP_namespaces]);
 	bpf_map__reuse_fd(skel->maps.newcomers, t->map[MAP_newcomers]);
+	bpf_map__reuse_fd(skel->maps.heirs, t->map[MAP_heirs]);
+	bpf_map__reuse_fd(skel->maps.settings, t->map[MAP_settings]);
+	bpf_map__reuse_fd(skel->maps.flows, t->map[MAP_flows]);
+	bpf_map__reuse_fd(skel->maps.embryonic, t->map[MAP_embryonic]);
 	err = trace_bpf__load(skel);
 	if (!err)
 		err = link_pin(t, skel->progs.socket_read);

@@ -35,7 +35,8 @@
 	X(marks)       \
 	X(rules)       \
 	X(rules_spare) \
-	X(paths)
+	X(paths)       \
+	X(heirs)
 
 enum map {
 #define X(name) MAP_##name,

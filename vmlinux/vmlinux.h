@@ -325,8 +325,21 @@ typedef struct {
 	struct net *net;
 } possible_net_t;
 
+struct in6_addr {
+	struct {
+		__u8 u6_addr8[16];
+	} in6_u;
+};
+
 struct sock_common {
 	possible_net_t skc_net;
+	__u16 skc_family;
+	__u16 skc_num; /* host order */
+	__be16 skc_dport;
+	__be32 skc_daddr;
+	__be32 skc_rcv_saddr;
+	struct in6_addr skc_v6_daddr;
+	struct in6_addr skc_v6_rcv_saddr;
 };
 
 struct sock {
