@@ -1,6 +1,7 @@
 #!/usr/bin/env bats
 # SPDX-License-Identifier: GPL-2.0-only
 # Flows with marks are told of: to destinations, collectors, metrics; and may be told by others.
+# shellcheck disable=SC2016,SC2030,SC2031
 
 setup() {
 	load lab.bash

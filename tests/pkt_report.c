@@ -339,7 +339,7 @@ static void overflow(void)
 	unsigned n = 0;
 
 	ok(r && pair_listen(&p, AF_INET), "a listener");
-	/* Four reports a connection, 352 bytes each with the ring's header, into 256 KiB. */
+	/* Four reports a connection, 352 bytes each with the ring's header, into 1 MiB. */
 	for (; n < 4000 && pair_connect(&p); n++)
 		pair_close(&p);
 	reports_step(r);

@@ -37,7 +37,7 @@
 #define NAMESPACES 16384
 #define HEIRS 16384
 #define NEWCOMERS_BYTES (64 << 10)
-#define REPORTS_BYTES (256 << 10) /* emptied fifty times a second: 35 000 in one; mapped twice */
+#define REPORTS_BYTES (1 << 20) /* a thousand connections while the reader is kept waiting */
 
 const char *const map_names[MAPS_NR] = {
 #define X(name) #name,
