@@ -2,6 +2,7 @@
 /* Connections over loopback are reported, start to end, with what TCP itself says of them. */
 #define _GNU_SOURCE 1
 #include <arpa/inet.h>
+#include <dirent.h>
 #include <linux/tcp.h>
 #include <errno.h>
 #include <netinet/in.h>
@@ -350,6 +351,17 @@ static void overflow(void)
 	close(p.listener);
 }
 
+static void state_remove(void)
+{
+	DIR *dir = opendir(state_dir);
+
+	for (struct dirent *entry; dir && (entry = readdir(dir));)
+		unlinkat(dirfd(dir), entry->d_name, 0);
+	if (dir)
+		closedir(dir);
+	rmdir(state_dir);
+}
+
 int main(void)
 {
 	struct datapath_options o = { .pin_dir = PIN };
@@ -377,5 +389,6 @@ int main(void)
 	less();
 	ok(!datapath_down(&t), "down takes off what was attached");
 	tidemark_close(&t);
+	state_remove();
 	return done();
 }
