@@ -32,12 +32,11 @@ LINK     = $(CC) $(CFLAGS) $(GUARD) $(STATIC) $(LDFLAGS) -o $@ $(filter %.o,$^) 
 	   $(filter %.a,$^)
 SUB      = +$(Q)$(MAKE) --no-print-directory
 
-# Link groups: relocating by the kernel's BTF costs 10 to 18 ms; only the small ones need it.
-TRACE   := $(patsubst %.c,$B/%.o,$(wildcard bpf/trace.bpf.c))
-OLDER   := $(patsubst %.c,$B/%.o,$(wildcard bpf/older.bpf.c))
-PIPE    := $(filter-out $(TRACE) $(OLDER),$(patsubst %.c,$B/%.o,$(wildcard bpf/*.bpf.c)))
-SKEL    := $(if $(PIPE),$S/tidemark.skel.h) $(if $(TRACE),$S/trace.skel.h) \
-	   $(if $(OLDER),$S/older.skel.h)
+# Link groups: relocating by the kernel's BTF costs 10 to 18 ms; those that need it are
+# loaded by themselves. Of report and tcp one is, and only where reports are wanted.
+ALONE   := trace older report tcp
+PIPE    := $(filter-out $(ALONE:%=$B/bpf/%.bpf.o),$(patsubst %.c,$B/%.o,$(wildcard bpf/*.bpf.c)))
+SKEL    := $(if $(PIPE),$S/tidemark.skel.h) $(ALONE:%=$S/%.skel.h)
 DATA    := $(patsubst %,$B/%.o,$(wildcard user/*.json user/*.html user/*.css user/*.js))
 OBJ     := $(patsubst %.c,$B/%.o,$(filter-out user/libelf.c,$(wildcard user/*.c))) $(DATA)
 PARTS   := $(filter-out $B/user/main.o,$(OBJ)) $B/user/libelf.a
@@ -118,10 +117,9 @@ $B/%.bpf.o: %.bpf.c
 	$(Q)$(CLANG) $(BPFLAGS) $(DEPS) -c $< -o $@
 
 $B/tidemark.o: $(PIPE)
-$B/trace.o: $(TRACE)
-$B/older.o: $(OLDER)
+$(foreach a,$(ALONE),$(eval $B/$a.o: $B/bpf/$a.bpf.o))
 $B/bench.o: $B/tests/bench.bpf.o
-$B/tidemark.o $B/trace.o $B/older.o $B/bench.o:
+$B/tidemark.o $(ALONE:%=$B/%.o) $B/bench.o:
 	$(call say,JOIN,$@)
 	$(Q)$(BPFTOOL) gen object $@ $^
 
@@ -179,7 +177,7 @@ uninstall: ## what install put there
 	rm -f $(DESTDIR)$(PREFIX)/bin/tidemark $(SERVICE) $(MAN) $(COMPLETE)
 
 clean: ## what make made
-	rm -rf $(addprefix $B/,bpf user tests version.h tidemark.o trace.o older.o bench.o) \
+	rm -rf $(addprefix $B/,bpf user tests version.h tidemark.o $(ALONE:%=%.o) bench.o) \
 		$S/*.skel.h $(BIN) \
 		$(if $(O),,$B .asan .fuzz .arm64)
 

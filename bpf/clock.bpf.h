@@ -9,6 +9,7 @@
 #include "node.bpf.h"
 #include "owner.bpf.h"
 #include "run.bpf.h"
+#include "report.bpf.h"
 #include "send.bpf.h"
 #include "wire.bpf.h"
 
@@ -418,6 +419,17 @@ __checked int event_handshake(struct pkt *p)
 
 __checked int mark_ask(struct __sk_buff *skb, struct pkt *p);
 
+/* And tell who listens, if it is another one. Not from within: the stack would not do. */
+static __always_inline void mark_ask_aloud(struct pass *at, struct pkt *p)
+{
+	__u32 old = at->flow->mark;
+
+	mark_ask(at->skb, p);
+	if ((READ_ONCE(at->flow->mark) ^ old) &
+	    (MARK_MARKED | (MARK_LABEL_MASK & ~MARK_ENTROPY_MASK)))
+		report_marked(p);
+}
+
 /* A flow's first event is to say its mark already; later stages find it asked for. */
 static __always_inline void event_marked(struct pass *at, struct pkt *p)
 {
@@ -425,7 +437,7 @@ static __always_inline void event_marked(struct pass *at, struct pkt *p)
 
 	if (s && s->marks_generation &&
 	    !(at->flow->mark >> MARK_GENERATION_SHIFT & MARK_GENERATION_MAX))
-		mark_ask(at->skb, p);
+		mark_ask_aloud(at, p);
 }
 
 static __always_inline int stage_clock(struct pass *at, struct pkt *p)

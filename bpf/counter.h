@@ -31,6 +31,8 @@
 	X(event_lost, clock, "events lost: ring buffer full")                                \
 	X(cause_forgotten, clock, "sender is a node here, but its stamp was no longer kept") \
 	X(clock_bad, clock, "no such clock")                                                 \
+	X(report, mark, "reports of flows")                                                  \
+	X(report_lost, mark, "reports lost: ring buffer full")                               \
 	X(mark_flow, mark, "flow found to have a mark")                                      \
 	X(mark_label, mark, "marked in its flow label")                                      \
 	X(mark_header, mark, "marked by an option in an extension header")                   \

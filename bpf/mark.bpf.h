@@ -66,7 +66,7 @@ static __always_inline int stage_mark(struct pass *at, struct pkt *p)
 	if ((mark >> MARK_GENERATION_SHIFT & MARK_GENERATION_MAX) !=
 		    mark_tag(generation, mark, f->last) ||
 	    p->idle >= MARK_FRESH_TICKS) {
-		mark_ask(at->skb, p);
+		mark_ask_aloud(at, p);
 		mark = f->mark;
 	}
 	if (!(mark & MARK_MARKED))

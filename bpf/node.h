@@ -87,9 +87,12 @@ struct settings {
 	__u32 attach_how;	  /* enum attachment_how */
 	__u32 began_jiffies;	  /* the kernel's tick when the datapath was made, */
 	__u32 _spare2;
-	__u64 began_ns;		/* and MONOTONIC at that time: together they give its rate */
-	__u32 complete;		/* `up` got to its end; 0: it was interrupted */
-	__u32 every_packet_up;	/* what `up` chose; a trace that asks for more takes it back */
+	__u64 began_ns;	       /* and MONOTONIC at that time: together they give its rate */
+	__u32 complete;	       /* `up` got to its end; 0: it was interrupted */
+	__u32 every_packet_up; /* what `up` chose; a trace that asks for more takes it back */
+	__u32 reports;	       /* enum report_whose: somebody takes reports of flows */
+	__u32 _spare3;
+	__u64 report_period_ns; /* between two of one connection */
 	__u32 marks_generation; /* of the rules, see mark.h; 0: there has been no mark yet */
 	__u32 marks_rules;	/* how many are in force; 1 << 16: in `rules_spare` */
 	__u32 marks_flags;	/* MARKS_* */

@@ -41,6 +41,18 @@
 #define TCP_RST 0x04
 #define TCP_ACK 0x10
 
+#define TCP_ESTABLISHED 1
+#define TCP_CLOSE 7
+#define TCP_CONGESTION 13
+
+/* enum of struct bpf_sock_ops.op, and what a socket can be asked to call for */
+#define SOCK_OPS_TCP_CONNECT 3
+#define SOCK_OPS_ACTIVE_ESTABLISHED 4
+#define SOCK_OPS_PASSIVE_ESTABLISHED 5
+#define SOCK_OPS_STATE 10
+#define SOCK_OPS_RTT 12
+#define SOCK_OPS_STATE_FLAG (1U << 2)
+#define SOCK_OPS_RTT_FLAG (1U << 3)
 #define BPF_ADJ_ROOM_NET 0
 #define BPF_F_ADJ_ROOM_FIXED_GSO 1
 /* No operation twice, then timestamps (RFC 7323, appendix A): what nearly all segments have. */

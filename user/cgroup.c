@@ -96,6 +96,25 @@ int cgroup_each_pid(const char *path, pid_fn fn, void *ctx)
 	return err ? err : walk.found ? 0 : -ENOENT;
 }
 
+static int root_open(const struct mount *mount, void *ctx)
+{
+	int *fd = ctx;
+
+	if (strcmp(mount->root, "/")) /* the first whole one */
+		return 0;
+	*fd = open(mount->point, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (*fd < 0)
+		*fd = -errno;
+	return 1;
+}
+
+int cgroup_root_open(void)
+{
+	int fd = -ENODEV, err = mounts_each("cgroup2", root_open, &fd);
+
+	return err < 0 ? err : fd;
+}
+
 /* A cgroup's file handle is its id. */
 struct cgroup_handle {
 	struct file_handle handle;

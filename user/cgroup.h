@@ -16,6 +16,8 @@ typedef int (*pid_fn)(pid_t pid, void *ctx);
  */
 int cgroup_each_pid(const char *path, pid_fn fn, void *ctx);
 
+/* The root of the cgroup2 hierarchy, opened, for programs that serve all sockets. -ENODEV: none. */
+int cgroup_root_open(void);
 /** The id of a cgroup of version 2, as BPF knows it, and how deep it lies (the root: 0). */
 int cgroup_id(const char *path, __u64 *id, unsigned *level);
 

@@ -22,13 +22,13 @@ int cmd_doctor(int argc, char **argv);
 int cmd_flows(int argc, char **argv);
 int cmd_trace(int argc, char **argv);
 int cmd_check(int argc, char **argv);
+int cmd_mark(int argc, char **argv);
 int cmd_run(int argc, char **argv);
 int cmd_merge(int argc, char **argv);
 int cmd_past(int argc, char **argv);
 int cmd_future(int argc, char **argv);
 int cmd_graph(int argc, char **argv);
 int cmd_help(int argc, char **argv);
-int cmd_mark(int argc, char **argv);
 
 extern const struct argp up_argp;
 extern const struct argp down_argp;

@@ -196,27 +196,10 @@ static int flows_of(struct flows *flows, enum map map)
 	return 0;
 }
 
-/*
- * How many ticks the kernel has a second it does not say; but we noted one when the
- * datapath was made. Among the rates Linux is built with, the nearest.
- */
 static void ticks_read(struct flows *flows)
 {
-	static const __u32 rates[] = { 100, 250, 300, 1000 };
-	const struct settings *s = flows->t.settings;
-	__u64 ns = physical_monotonic_ns() - s->began_ns;
-	double rate, best = 1e9;
-
 	flows->now = tidemark_tick(&flows->t);
-	rate = (__u32)(flows->now - s->began_jiffies) * 1e9 / (ns ? ns : 1);
-	for (size_t i = 0; i < sizeof(rates) / sizeof(rates[0]); i++) {
-		double off = rate > rates[i] ? rate / rates[i] : rates[i] / (rate + 1);
-
-		if (off < best) {
-			best = off;
-			flows->hz = rates[i];
-		}
-	}
+	flows->hz = physical_hz(&flows->t, flows->now);
 }
 
 static int flows_print(struct flows *flows)

@@ -512,3 +512,10 @@ void marks_node_new(struct tidemark *t, const char *name, __u32 id)
 		tidemark_unlock(t);
 	free(rules);
 }
+
+int marks_forget(struct tidemark *t, const struct flow_key *key)
+{
+	if (bpf_map_delete_elem(t->map[MAP_marks], key))
+		return -errno;
+	return flow_touch(t, key);
+}

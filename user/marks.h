@@ -45,6 +45,9 @@ int marks_each(const struct tidemark *t, mark_fn fn, void *ctx);
 typedef bool (*mark_choice)(const struct mark *mark, void *ctx);
 int marks_remove(struct tidemark *t, mark_choice fn, void *ctx);
 
+/* One single flow's, by its key as the map has it: found at once among any number. -ENOENT. */
+int marks_forget(struct tidemark *t, const struct flow_key *key);
+
 /* Do they stand for the same flows? */
 bool mark_same(const struct mark *a, const struct mark *b);
 

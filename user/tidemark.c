@@ -21,8 +21,8 @@
 #include "../bpf/event.h"
 #include "../bpf/flow.h"
 #include "../bpf/mark.h"
+#include "cgroup.h"
 #include "log.h"
-#include "mounts.h"
 #include "rings.h"
 #include "tidemark.h"
 #include "tidemark.skel.h"
@@ -37,6 +37,7 @@
 #define NAMESPACES 16384
 #define HEIRS 16384
 #define NEWCOMERS_BYTES (64 << 10)
+#define REPORTS_BYTES (1 << 20) /* a thousand connections while the reader is kept waiting */
 
 const char *const map_names[MAPS_NR] = {
 #define X(name) #name,
@@ -235,21 +236,9 @@ static void sizes_set(struct tidemark_bpf *skel, const struct sizes *sizes)
 	bpf_map__set_max_entries(skel->maps.clocks, nodes);
 	bpf_map__set_max_entries(skel->maps.namespaces, NAMESPACES);
 	bpf_map__set_max_entries(skel->maps.newcomers, NEWCOMERS_BYTES);
+	bpf_map__set_max_entries(skel->maps.reports, REPORTS_BYTES);
 	bpf_map__set_max_entries(skel->maps.marks, MARKS_DEFAULT);
 	bpf_map__set_max_entries(skel->maps.heirs, HEIRS);
-}
-
-struct cgroup_root {
-	char path[PATH_MAX];
-};
-
-static int cgroup_root_found(const struct mount *mount, void *ctx)
-{
-	struct cgroup_root *root = ctx;
-
-	if (snprintf(root->path, sizeof(root->path), "%s", mount->point) >= (int)sizeof(root->path))
-		return 0;
-	return !strcmp(mount->root, "/"); /* the first whole one */
 }
 
 /*
@@ -275,25 +264,20 @@ static int socket_attach(struct bpf_program *program, int cgroup, const char *di
 
 static int sockets_attach(struct tidemark_bpf *skel, const char *dir)
 {
-	struct cgroup_root root = {};
-	int fd, err;
+	int fd = cgroup_root_open(), err;
 
-	if (mounts_each("cgroup2", cgroup_root_found, &root) <= 0) {
+	if (fd == -ENODEV)
 		log_error("no cgroup2 mounted, which tells whose sockets are whose; "
 			  "mount -t cgroup2 none /sys/fs/cgroup/unified");
-		return -ENODEV;
-	}
-	fd = open(root.path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (fd < 0) {
-		err = -errno;
-		log_error("%s: %s", root.path, strerror(errno));
-		return err;
-	}
+	else if (fd < 0)
+		log_error("cgroup2: %s", strerror(-fd));
+	if (fd < 0)
+		return fd;
 	err = socket_attach(skel->progs.sock_made, fd, dir);
 	if (!err)
 		err = socket_attach(skel->progs.wire_ops, fd, dir);
 	if (err)
-		log_error("%s: cannot attach there: %s", root.path, strerror(-err));
+		log_error("cgroup2: cannot attach there: %s", strerror(-err));
 	close(fd);
 	return err;
 }

@@ -31,6 +31,7 @@
 	X(namespaces)  \
 	X(newcomers)   \
 	X(pipelines)   \
+	X(reports)     \
 	X(marks)       \
 	X(rules)       \
 	X(rules_spare) \

@@ -145,6 +145,35 @@ struct __sk_buff {
 	__u64 hwtstamp;
 };
 
+struct bpf_tcp_sock {
+	__u32 snd_cwnd;
+	__u32 srtt_us;
+	__u32 rtt_min;
+	__u32 snd_ssthresh;
+	__u32 rcv_nxt;
+	__u32 snd_nxt;
+	__u32 snd_una;
+	__u32 mss_cache;
+	__u32 ecn_flags;
+	__u32 rate_delivered;
+	__u32 rate_interval_us;
+	__u32 packets_out;
+	__u32 retrans_out;
+	__u32 total_retrans;
+	__u32 segs_in;
+	__u32 data_segs_in;
+	__u32 segs_out;
+	__u32 data_segs_out;
+	__u32 lost_out;
+	__u32 sacked_out;
+	__u64 bytes_received;
+	__u64 bytes_acked;
+	__u32 dsack_dups;
+	__u32 delivered;
+	__u32 delivered_ce;
+	__u32 icsk_retransmits;
+};
+
 struct bpf_sock_ops {
 	__u32 op;
 	union {
@@ -345,10 +374,56 @@ struct sock_common {
 
 struct sock {
 	struct sock_common __sk_common;
+	unsigned long sk_pacing_rate;
+};
+
+struct inet_sock {
+	struct sock sk;
+};
+
+struct inet_connection_sock {
+	struct inet_sock icsk_inet;
+	__u32 icsk_rto;
+	__u32 icsk_pmtu_cookie;
+	__u8 icsk_ca_state : 5;
+	struct {
+		__u32 lrcvtime;
+		__u16 rcv_mss;
+	} icsk_ack;
+};
+
+struct tcp_options_received {
+	__u16 tstamp_ok : 1;
+	__u16 wscale_ok : 1;
+	__u16 sack_ok : 3;
+	__u16 snd_wscale : 4;
+	__u16 rcv_wscale : 4;
 };
 
 struct tcp_sock {
+	struct inet_connection_sock inet_conn;
+	__u64 bytes_sent;
+	__u64 bytes_retrans;
+	__u32 mdev_us;
 	__u32 total_retrans;
+	__u32 rcv_ssthresh;
+	__u32 snd_wnd;
+	__u32 write_seq;
+	__u32 snd_nxt;
+	__u32 reordering;
+	__u32 lsndtime;
+	__u32 rcv_tstamp;
+	__u32 chrono_start;
+	__u32 chrono_stat[3];
+	__u16 advmss;
+	__u8 chrono_type : 2;
+	struct tcp_options_received rx_opt;
+	struct {
+		__u32 rtt_us;
+	} rcv_rtt_est;
+	struct {
+		int space;
+	} rcvq_space;
 };
 
 #pragma clang attribute pop
