@@ -39,7 +39,7 @@ static const struct argp_option where_options[] = {
 static const struct argp_option datapath_options[] = {
 	{ "node", 'n', "NODE", 0,
 	  "Watch this node: netns:NAME, pid:N, path:/run/netns/X, container:NAME-OR-ID, "
-	  "cgroup:PATH or host, with NAME= in front to call it NAME; repeats (default: all)",
+	  "compose:PROJECT[/SERVICE], label:KEY[=VALUE], pod:[NAMESPACE/]NAME, cgroup:PATH or host, with NAME= in front to call it NAME; repeats (default: all)",
 	  1 },
 	{ "interface", 'i', "DEVICE", 0,
 	  "Watch this device as a node of its own: a mirror port, a tap, a bridge with its ports; "

@@ -15,6 +15,7 @@
 #include "cmd.h"
 #include "daemon.h"
 #include "datapath.h"
+#include "group.h"
 #include "log.h"
 #include "out.h"
 #include "physical.h"
@@ -26,6 +27,7 @@ struct show {
 	FILE *file;
 	bool json, titled;
 	struct out *out;
+	struct members *members;
 	char **sections;
 	int sections_n;
 };
@@ -53,7 +55,8 @@ enum {
 	N_DEVICES,
 	N_LOST,
 	N_SINCE,
-	N_PATH
+	N_PATH,
+	N_CONTAINERS
 };
 
 static const struct out_column node_columns[] = {
@@ -69,6 +72,7 @@ static const struct out_column node_columns[] = {
 	[N_LOST] = { "lost", "LOST", 8, 0, OUT_RIGHT },
 	[N_SINCE] = { .key = "since" },
 	[N_PATH] = { .key = "path" },
+	[N_CONTAINERS] = { .key = "containers" },
 	{},
 };
 
@@ -90,7 +94,7 @@ static int show_node(__u32 id, const struct node *node, void *ctx)
 {
 	struct show *show = ctx;
 	const struct clock *c = &show->t.clocks[node->clock];
-	char devices[512];
+	char devices[512], containers[1024];
 	__u64 now = physical_now_ns() + c->skew_ns;
 
 	devices_of(&show->t, id, devices, sizeof(devices));
@@ -111,6 +115,9 @@ static int show_node(__u32 id, const struct node *node, void *ctx)
 	out_wall(show->out, N_SINCE, node->since_ns);
 	if (*node->path)
 		out_str(show->out, N_PATH, node->path);
+	if (show->members && !(node->flags & NODE_INTERFACE) &&
+	    members_of(show->members, node->inode, containers, sizeof(containers)))
+		out_str(show->out, N_CONTAINERS, containers);
 	return out_row(show->out);
 }
 
@@ -119,7 +126,10 @@ static int show_nodes(struct show *show)
 	show->out = table_open(show, "NODES", node_columns);
 	if (!show->out)
 		return 1;
+	/* For programs only: a table has no room for them, and looking takes a moment. */
+	show->members = show->json ? members_read() : NULL;
 	node_each(&show->t, show_node, show);
+	members_free(show->members);
 	return out_finish(show->out, 0);
 }
 
