@@ -42,6 +42,10 @@ readers() {
 		jq 'select(.sink == "socket") | .readers')" = "$1" ]
 }
 
+has_lines() { # NAME COUNT
+	[ "$(grep -c '"send"' "$DIR/$1")" = "$2" ]
+}
+
 taken() { # SINK COUNT
 	[ "$(tm show daemon --state-dir "$STATE" --json |
 		jq "select(.sink == \"$1\") | .events")" -ge "$2" ]
@@ -51,8 +55,8 @@ taken() { # SINK COUNT
 	trace_start -n netns:client -n netns:server --write "$DIR/log" --file-size 16k
 	udp_ask client 300 10.1.0.2 7
 	trace_stop
-	[ "$(ls "$DIR/log" | grep -c 'jsonl.zst$')" -ge 5 ]
-	[ "$(ls "$DIR/log" | grep -vc 'jsonl.zst$')" = 0 ]
+	[ "$(compgen -G "$DIR/log/*.jsonl.zst" | wc -l)" -ge 5 ]
+	[ "$(find "$DIR/log" -type f ! -name '*.jsonl.zst' | wc -l)" = 0 ]
 	[ "$(stat -c %a "$DIR/log")" = 700 ]
 	kept | diff "$LOG" -
 	kept >"$DIR/all"
@@ -146,14 +150,13 @@ taken() { # SINK COUNT
 	read_socket two
 	await 10 readers 2
 	udp_ask client 50 10.1.0.2 7
-	await_lines() { [ "$(grep -c '"send"' "$DIR/$1")" = "$2" ]; }
-	await 10 await_lines one 100
-	await 10 await_lines two 100
+	await 10 has_lines one 100
+	await 10 has_lines two 100
 	read_socket three
 	await 10 readers 3
 	udp_ask client 10 10.1.0.2 7
-	await 10 await_lines three 20
-	await 10 await_lines one 120
+	await 10 has_lines three 20
+	await 10 has_lines one 120
 	kill "${PIDS[-1]}"
 	await 10 readers 2
 	run_stop
@@ -188,8 +191,7 @@ while True:
 	PIDS+=($!)
 	await 10 readers 2
 	udp_ask client 3000 10.1.0.2 7
-	await_lines() { [ "$(grep -c '"send"' "$DIR/$1")" = "$2" ]; }
-	await 10 await_lines quick 6000
+	await 10 has_lines quick 6000
 	await 10 bash -c "'$TIDEMARK' show daemon --json --state-dir '$STATE' --pin-dir '$PIN' |
 		jq -e 'select(.sink == \"socket\").lost > 0'"
 	echo >"$DIR/go"
@@ -289,7 +291,7 @@ otlp_start() {
 	jq -cS 'select(.type == "send" or .type == "recv") | del(.timeUnixNano)' "$DIR/records" | sort |
 		diff "$DIR/lines" -
 	[ "$(jq -r '.timeUnixNano[-9:] == .wall[20:29]' "$DIR/records" | sort -u)" = true ]
-	! grep -q Error "$DIR/collector.words"
+	[ "$(grep -c Error "$DIR/collector.words")" = 0 ]
 }
 
 @test "a collector known by name is found in /etc/hosts" {
