@@ -345,6 +345,7 @@ __checked int event_note(struct __sk_buff *skb, struct pkt *p, __u32 type, __u32
 	if (b.generation)
 		clock_opened(c, d, &b, boot_ns);
 sent:
+	p->stamp = b.stamp;
 	if (p->dir == DIR_IN)
 		f->cause = cause;
 	else if (f->notes & FLOW_ADMITTED || f->opener != FLOW_OPENER_REMOTE || f->peer_clocked)
@@ -418,8 +419,10 @@ static __always_inline int stage_clock(struct pass *at, struct pkt *p)
 		at->count->reason.clock_bad++;
 		return NEXT;
 	}
-	if (notes == NOTE_MESSAGE && burst_extend(c, at->flow, p))
+	if (notes == NOTE_MESSAGE && burst_extend(c, at->flow, p)) {
+		p->stamp = flow_dir(at->flow, p->from_local)->burst;
 		return NEXT;
+	}
 	if (notes & (NOTE_MERGE | NOTE_CARRY | NOTE_HEARD))
 		event_handshake(p);
 	if (notes & NOTE_CONNECT)

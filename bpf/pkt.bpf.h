@@ -48,12 +48,19 @@ struct pkt {
 	__u32 segments;
 	__u32 seq;	 /* TCP: of the first payload byte; once in `flow`, of the first new one */
 	__u32 fresh;	 /* payload bytes not seen before */
+	__u32 len;	 /* of the buffer; of a file's packet, of all of it */
+	__u32 mpls;	 /* as in struct track, */
+	__u16 vlan[2];	 /* these too, but for a tag outside of the frame */
+	__u16 ethertype; /* after tags and labels, host order */
+	__u16 l3;	 /* offset of what it names */
+	__u64 stamp;	 /* of the event it is part of, 0: of none */
 	__u8 dir;	 /* enum dir: did the node send it? */
 	__u8 from_local; /* its source is the local end: as dir, but for a mirror port */
 	__u8 tcp_flags;
 	__u8 notes;  /* NOTE_* */
 	__u8 ported; /* has ports, or an echo identifier, or a protocol with neither */
 	__u8 tail;   /* a later fragment: not the beginning of a message */
+	__u8 keyed;  /* the key is whole */
 };
 
 /* And the pointers, for the stages that are inlined. */

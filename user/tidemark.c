@@ -229,6 +229,7 @@ static void sizes_set(struct tidemark_bpf *skel, const struct sizes *sizes)
 	bpf_map__set_max_entries(skel->maps.clocks, nodes);
 	bpf_map__set_max_entries(skel->maps.namespaces, NAMESPACES);
 	bpf_map__set_max_entries(skel->maps.newcomers, NEWCOMERS_BYTES);
+	bpf_map__set_max_entries(skel->maps.packets, libbpf_num_possible_cpus());
 }
 
 struct cgroup_root {
@@ -281,7 +282,7 @@ static int sockets_attach(struct tidemark_bpf *skel, const char *dir)
 static int pins_make(struct tidemark_bpf *skel, const char *dir)
 {
 	static const char *const programs[] = { "pipeline", "event_end", "event_node",
-						"flow_tick" };
+						"flow_tick", "record_suspend" };
 	struct bpf_map *map;
 	char path[PATH_MAX];
 	int err;

@@ -30,7 +30,13 @@
 	X(owners)      \
 	X(namespaces)  \
 	X(newcomers)   \
-	X(pipelines)
+	X(pipelines)   \
+	X(packets)     \
+	X(classes)     \
+	X(precedences) \
+	X(assignments) \
+	X(tallies)     \
+	X(losses)
 
 enum map {
 #define X(name) MAP_##name,
