@@ -73,7 +73,7 @@ __checked int class_wants(__u32 slot)
 
 	if (!c || !d)
 		return 0;
-	return 1;
+	return filter_run(c->ops, c->ops_n, &d->track);
 }
 
 /* The class that was given to this end of the flow, or CLASS_NONE. */

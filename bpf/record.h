@@ -3,6 +3,7 @@
 #ifndef TIDEMARK_RECORD_H
 #define TIDEMARK_RECORD_H
 
+#include "filter.h"
 #include "track.h"
 #include "types.h"
 
@@ -13,7 +14,6 @@
 
 /* class.flags */
 #define CLASS_SAMPLE_FLOWS (1U << 0) /* `sample` is drawn once a flow, which is then kept whole */
-#define CLASS_FILTERED (1U << 1)     /* has a filter; without it takes everything */
 
 /*
  * How a part of the traffic is kept. Map `classes`, by slot: a class keeps its slot for
@@ -33,9 +33,12 @@ struct class
 	__u32 flags;  /* CLASS_* */
 	__u32 wake;   /* a reader is woken when a ring holds so many bytes */
 	char name[CLASS_NAME_MAX];
+	__u32 ops_n; /* none: takes everything */
+	__u32 _pad;
+	struct filter_op ops[FILTER_OPS_MAX];
 };
 
-_Static_assert(sizeof(struct class) == 56, "no hidden padding");
+_Static_assert(sizeof(struct class) == 64 + 52 * FILTER_OPS_MAX, "no hidden padding");
 
 /* Map `precedences`, one entry: slots in the order in which their classes are asked. */
 struct precedence {
