@@ -27,7 +27,7 @@ BPFLAGS := -std=gnu11 $(WARN) -O2 -g -target bpf -mcpu=v3 -D__TARGET_ARCH_$(ARCH
 COMPILE  = $(CC) -std=gnu11 $(WARN) $(CFLAGS) $(GUARD) -I. -I$S -I$B $(DEPS) -c $< -o $@
 # libelf.a of ours comes last: it serves only a libelf whose own static archive is incomplete.
 LDLIBS  := -lbpf -lelf -lz -lzstd -ljansson -lcyaml -lyaml -levent -lsodium -lmbedtls -lmbedx509 \
-	   -lmbedcrypto -lpthread -lm
+	   -lmbedcrypto -lpthread -lxxhash -lm
 LINK     = $(CC) $(CFLAGS) $(GUARD) $(STATIC) $(LDFLAGS) -o $@ $(filter %.o,$^) $(LDLIBS) \
 	   $(filter %.a,$^)
 SUB      = +$(Q)$(MAKE) --no-print-directory
