@@ -8,7 +8,8 @@
 #include "types.h"
 
 #define CLASSES 32
-#define CLASS_NONE CLASSES /* of what no class wants; it has a tally too */
+#define LOSS_TOLD (1U << 31) /* loss_key.class: what of it readers have made gaps of */
+#define CLASS_NONE CLASSES   /* of what no class wants; it has a tally too */
 #define CLASS_NAME_MAX 32
 #define CLASS_WHOLE (~0ULL) /* class.cutoff: none */
 
@@ -83,6 +84,18 @@ struct tally {
 	__u64 sampled_packets; /* of those stored, beyond the cutoff by luck */
 	__u64 lost_packets;
 	__u64 lost_bytes;
+};
+
+/* Map `retentions`, by class: what the recorder says of its side, once a second. */
+struct retention {
+	__u64 mem_bytes;  /* waiting for the disk */
+	__u64 mem_ns;	  /* since when */
+	__u64 disk_bytes; /* packets and indexes */
+	__u64 disk_files;
+	__u64 disk_ns;	    /* from the first packet on disk to the last */
+	__u64 lost_packets; /* for want of memory or of disk, since it began */
+	__u64 lost_bytes;
+	__u64 lost_ppm; /* of all that was to be stored in the last interval */
 };
 
 /* Map `losses`: what found no room in its ring. A reader makes gaps of it. */

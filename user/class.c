@@ -165,10 +165,11 @@ int class_parse(struct class_list *list, const char *text, char *words, size_t s
 	int err;
 
 	if (!name_is_good(text, n)) {
-		snprintf(words, size,
-			 "a class begins with its name of letters, digits, - and _, up to %d, and a "
-			 "colon: web:filter=port 80,cutoff=15k",
-			 CLASS_NAME_MAX - 1);
+		snprintf(
+			words, size,
+			"a class begins with its name of letters, digits, - and _, up to %d, and a "
+			"colon: web:filter=port 80,cutoff=15k",
+			CLASS_NAME_MAX - 1);
 		return -EINVAL;
 	}
 	if (list->n == CLASSES) {
@@ -253,6 +254,20 @@ int class_finish(struct class_list *list, __u64 cutoff, const struct tidemark *t
 	}
 	precedence_sort(list);
 	return err;
+}
+
+int class_compile(struct class_list *list, const struct tidemark *t)
+{
+	struct filter_op before[FILTER_OPS_MAX];
+	int changed = 0;
+
+	for (size_t i = 0; i < list->n; i++) {
+		memcpy(before, list->at[i].ops, sizeof(before));
+		if (filter_compile(&list->at[i], t))
+			return 0;
+		changed |= memcmp(before, list->at[i].ops, sizeof(before)) != 0;
+	}
+	return changed;
 }
 
 void class_free(struct class_list *list)

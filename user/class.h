@@ -13,17 +13,17 @@
 
 struct class_spec {
 	char name[CLASS_NAME_MAX];
-	char *filter;	     /* an expression, NULL: everything */
-	__u64 cutoff;	     /* CLASS_WHOLE: none */
-	__u64 mem_bytes;     /* most that waits for the disk */
-	__u64 disk_bytes;    /* 0: no limit */
-	__u64 file_bytes;    /* 0: the default */
-	__u64 age_ns;	     /* 0: for ever */
-	__u32 snap;	     /* UINT32_MAX: whole packets */
-	__u32 sample;	     /* 0: none */
-	bool sample_flows;   /* rather than packets */
-	bool cutoff_given;   /* or else --cutoff's */
-	__u64 precedence;    /* the highest is asked first; of two, the one given first */
+	char *filter;	   /* an expression, NULL: everything */
+	__u64 cutoff;	   /* CLASS_WHOLE: none */
+	__u64 mem_bytes;   /* most that waits for the disk */
+	__u64 disk_bytes;  /* 0: no limit */
+	__u64 file_bytes;  /* 0: the default */
+	__u64 age_ns;	   /* 0: for ever */
+	__u32 snap;	   /* UINT32_MAX: whole packets */
+	__u32 sample;	   /* 0: none */
+	bool sample_flows; /* rather than packets */
+	bool cutoff_given; /* or else --cutoff's */
+	__u64 precedence;  /* the highest is asked first; of two, the one given first */
 	struct filter_op ops[FILTER_OPS_MAX];
 	__u32 ops_n;
 };
@@ -48,6 +48,9 @@ void class_defaults(struct class_spec *spec);
  * NULL. Can be called again when nodes have come. -EINVAL, said.
  */
 int class_finish(struct class_list *list, __u64 cutoff, const struct tidemark *t);
+
+/* Again, for nodes may have come: 1 if a filter is another now. */
+int class_compile(struct class_list *list, const struct tidemark *t);
 
 void class_free(struct class_list *list);
 

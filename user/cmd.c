@@ -12,6 +12,8 @@ const struct command commands[] = {
 	{ "flows", cmd_flows, &flows_argp, "", "the connection table" },
 	{ "trace", cmd_trace, &trace_argp, "", "print events as they happen, in causal order" },
 	{ "check", cmd_check, &check_argp, "LOG...", "is any effect before its cause?" },
+	{ "record", cmd_record, &record_argp, "",
+	  "keep packets on disk, as much of each as asked" },
 	{ "help", cmd_help, &help_argp, "[COMMAND]", "this list, or a command's options" },
 	{},
 };

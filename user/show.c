@@ -17,6 +17,7 @@
 #include "log.h"
 #include "out.h"
 #include "physical.h"
+#include "recstat.h"
 
 struct show {
 	struct tidemark t;
@@ -354,6 +355,14 @@ static int show_attachments(struct show *show)
 	return out_finish(show->out, 0);
 }
 
+static int show_record(struct show *show)
+{
+	show->out = table_open(show, "RECORD", recstat_columns);
+	if (!show->out)
+		return 1;
+	return out_finish(show->out, recstat_show(&show->t, show->out) ? 1 : 0);
+}
+
 /* ---- the command -------------------------------------------------------------------- */
 
 static const struct {
@@ -361,14 +370,14 @@ static const struct {
 	int (*show)(struct show *show);
 } sections[] = {
 	{ "nodes", show_nodes }, { "stages", show_stages },	      { "counters", show_counters },
-	{ "maps", show_maps },	 { "attachments", show_attachments },
+	{ "maps", show_maps },	 { "attachments", show_attachments }, { "record", show_record },
 };
 
 #define SECTIONS (sizeof(sections) / sizeof(sections[0]))
 
 static const char doc[] =
 	"Look at the datapath.\v"
-	"SECTION is nodes, stages, counters, maps or attachments; all of them by default. Nothing is "
+	"SECTION is nodes, stages, counters, maps, attachments or record; all of them by default. Nothing is "
 	"loaded or changed. In JSON every line says in `show` what it is.\n"
 	"\n"
 	"Examples:\n"
@@ -422,8 +431,8 @@ int cmd_show(int argc, char **argv)
 			;
 		if (s == SECTIONS) {
 			log_error(
-				"%s: nothing to show by that name; nodes, stages, counters, maps or "
-				"attachments",
+				"%s: nothing to show by that name; nodes, stages, counters, maps, "
+				"attachments or record",
 				show.sections[i]);
 			return 2;
 		}
