@@ -16,13 +16,6 @@
 #include "store.h"
 #include "text.h"
 
-/*
- * zstd's seekable format: frames that any zstd reads one after the other, then a frame
- * that any zstd skips, with the lengths of the others.
- */
-#define TABLE_MAGIC 0x184d2a5eU
-#define TABLE_END 0x8f92eab1U
-
 static int frames_write(int fd, const struct checked *plain)
 {
 	size_t room = ZSTD_compressBound(PACK_FRAME), size;
@@ -36,7 +29,7 @@ static int frames_write(int fd, const struct checked *plain)
 		ZSTD_CCtx_setParameter(context, ZSTD_c_compressionLevel, 3);
 		ZSTD_CCtx_setParameter(context, ZSTD_c_checksumFlag, 1);
 	}
-	put_u32(number, TABLE_MAGIC);
+	put_u32(number, PACK_TABLE_MAGIC);
 	put_u32(number + 4, (__u32)((plain->size + PACK_FRAME - 1) / PACK_FRAME) * 8 + 9);
 	text_add(&table, number, 8);
 	for (__u64 from = 0; from < plain->size && !err; from += PACK_FRAME) {
@@ -52,7 +45,7 @@ static int frames_write(int fd, const struct checked *plain)
 	}
 	put_u32(number, (__u32)((plain->size + PACK_FRAME - 1) / PACK_FRAME));
 	number[4] = 0;
-	put_u32(number + 5, TABLE_END);
+	put_u32(number + 5, PACK_TABLE_END);
 	text_add(&table, number, 9);
 	if (!err)
 		err = table.err ? table.err : store_put(fd, table.at, table.len, at);
