@@ -27,7 +27,7 @@ BPFLAGS := -std=gnu11 $(WARN) -O2 -g -target bpf -mcpu=v3 -D__TARGET_ARCH_$(ARCH
 COMPILE  = $(CC) -std=gnu11 $(WARN) $(CFLAGS) $(GUARD) -I. -I$S -I$B $(DEPS) -c $< -o $@
 # libelf.a of ours comes last: it serves only a libelf whose own static archive is incomplete.
 LDLIBS  := -lbpf -lelf -lz -lzstd -ljansson -lcyaml -lyaml -levent -lsodium -lmbedtls -lmbedx509 \
-	   -lmbedcrypto -lpthread -lxxhash
+	   -lmbedcrypto -lpthread -lxxhash -lm
 LINK     = $(CC) $(CFLAGS) $(GUARD) $(STATIC) $(LDFLAGS) -o $@ $(filter %.o,$^) $(LDLIBS) \
 	   $(filter %.a,$^)
 SUB      = +$(Q)$(MAKE) --no-print-directory
@@ -41,7 +41,7 @@ OBJ     := $(patsubst %.c,$B/%.o,$(filter-out user/libelf.c,$(wildcard user/*.c)
 PARTS   := $(filter-out $B/user/main.o,$(OBJ)) $B/user/libelf.a
 PKT     := $(patsubst %.c,$B/%.o,$(wildcard tests/pkt.c tests/rig.c))
 program  = $(patsubst %.c,$1/%,$(wildcard tests/$2_*.c))
-PROGRAMS := $(foreach k,unit pkt bench fuzz,$(call program,$B,$k))
+PROGRAMS := $(foreach k,unit pkt bench fuzz gen,$(call program,$B,$k))
 NAMED   := $(shell git describe --tags --always --dirty 2>/dev/null || echo 0.1)
 VERSION := \#define VERSION "$(NAMED)"
 
@@ -100,7 +100,7 @@ programs: all units packets fuzzers
 units:
 	$(SUB) O=.asan SAN=address,undefined STATIC= objects $(call program,.asan,unit)
 
-packets: $(call program,$B,pkt)
+packets: $(call program,$B,pkt) $(call program,$B,gen)
 
 fuzzers:
 	$(SUB) O=.fuzz SAN=address,undefined,fuzzer-no-link STATIC= CC=$(CLANG) \
