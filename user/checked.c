@@ -38,6 +38,13 @@ fail:
 	return -errno;
 }
 
+void checked_keep(struct checked *c)
+{
+	if (c->fd >= 0)
+		close(c->fd);
+	c->fd = -1;
+}
+
 int checked_trust(struct checked *c, __u64 from, __u64 to, __u32 unit, const __u32 *sums)
 {
 	if (from > to || to > c->size)

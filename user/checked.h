@@ -21,6 +21,9 @@ struct checked {
 /* Maps a whole open file, which it takes over. */
 int checked_open(struct checked *c, int fd);
 
+/* The mapping needs no descriptor, of which a process may have few. */
+void checked_keep(struct checked *c);
+
 /* From now on bytes `from` to `to` are checked; `sums` must outlive it. */
 int checked_trust(struct checked *c, __u64 from, __u64 to, __u32 unit, const __u32 *sums);
 

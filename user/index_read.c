@@ -179,6 +179,7 @@ int index_open(struct index *x, int dir, const char *base, const char **why)
 		err = times_read(x);
 	if (!err && x->parts[PART_OFFSETS].count != x->tracks + 1ULL)
 		err = -EBADMSG;
+	checked_keep(&x->file);
 	if (err)
 		index_close(x);
 	return err;

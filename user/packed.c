@@ -68,6 +68,7 @@ int packed_open(struct packed **packed, int fd, __u64 segment_bytes)
 		return -ENOMEM;
 	p->size = segment_bytes;
 	err = checked_open(&p->file, fd);
+	checked_keep(&p->file);
 	if (!err)
 		err = table_read(p);
 	p->cache = calloc(CACHED, sizeof(*p->cache));

@@ -61,13 +61,15 @@ int segment_open(struct segment *s, int dir, const char *directory, const char *
 
 void segment_close(struct segment *s)
 {
-	if (s->sealed && s->index.file.fd >= 0)
+	if (s->sealed)
 		index_close(&s->index);
 	catalog_free(&s->catalog);
 	if (s->journal >= 0)
 		close(s->journal);
 	checked_close(&s->data);
 	packed_close(s->packed);
+	free(s->halves);
+	s->halves = NULL;
 	s->journal = -1;
 	s->packed = NULL;
 	s->has_data = false;
@@ -87,6 +89,7 @@ static int data_plain(struct segment *s, int fd)
 	}
 	if (!s->sealed)
 		return 0;
+	checked_keep(&s->data);
 	err = index_chunks(&s->index);
 	return err ? err : checked_trust(&s->data, 0, end, INDEX_CHUNK, s->index.chunks);
 }
@@ -212,69 +215,109 @@ static void window(const struct catalog *about, __u64 from_ns, __u64 to_ns, __u6
 	}
 }
 
-static int find_sealed(struct segment *s, const struct expr *expr, struct index_refs *refs)
+static __u32 words_of(const struct segment *s)
 {
-	__u32 words = index_words(&s->index);
-	__u64 *halves = malloc((words + 1ULL) * sizeof(*halves));
-	struct catalog_track t;
-	int err = halves ? index_match(&s->index, expr, halves) : -ENOMEM;
+	return (__u32)((segment_tracks(s) * 2ULL + 63) / 64);
+}
 
-	for (__u32 w = 0; w < words && !err; w++)
-		for (__u64 bits = halves[w]; bits && !err;) {
-			__u32 bit = (__u32)__builtin_ctzll(bits) & ~1U;
-
-			err = index_track(&s->index, w * 32 + bit / 2, &t, halves[w] >> bit & 3,
-					  refs);
-			bits &= ~(3ULL << bit);
-		}
-	free(halves);
-	return err ? err : refs_sort(refs);
+static bool half_is(const struct segment *s, __u32 half)
+{
+	return s->halves[half / 64] >> half % 64 & 1;
 }
 
 /* Asked once of each track and direction; then every entry knows. */
-static int find_open(struct segment *s, const struct expr *expr, __u32 from,
-		     struct index_refs *refs)
+static void match_open(struct segment *s, const struct expr *expr)
 {
-	const struct catalog *c = &s->catalog;
-	unsigned char *fits = calloc(c->tracks_n * 2ULL + 1, 1);
 	struct expr_packet q;
 
-	if (!fits)
-		return -ENOMEM;
-	for (__u32 t = 0; t < c->tracks_n; t++)
-		for (int forward = 0; forward < 2; forward++) {
-			segment_question(s, &c->tracks[t], forward, &q);
-			fits[HALF(t, forward)] = expr_may_match(expr, &q);
-		}
-	for (__u32 i = from; i < c->entries_n; i++) {
-		if (!fits[c->entries[i].half])
-			continue;
-		if (array_grow((void **)&refs->at, &refs->room, refs->n + 1, sizeof(*refs->at))) {
-			free(fits);
-			return -ENOMEM;
-		}
-		refs->at[refs->n++] = (__u64)c->entries[i].position << 32 | c->entries[i].half;
+	for (__u32 half = 0; half < s->catalog.tracks_n * 2; half++) {
+		segment_question(s, &s->catalog.tracks[half >> 1], half & 1, &q);
+		if (expr_may_match(expr, &q))
+			s->halves[half / 64] |= 1ULL << half % 64;
 	}
-	free(fits);
+}
+
+static int found_wrong(struct segment *s, int err)
+{
+	s->why = err == -ENOMEM ? strerror(ENOMEM)
+				: "a damaged index; `record --reindex` makes it anew";
+	return err;
+}
+
+int segment_match(struct segment *s, const struct expr *expr, bool *any)
+{
+	int err = 0;
+
+	free(s->halves);
+	s->halves = calloc(words_of(s) + 1ULL, sizeof(*s->halves));
+	if (!s->halves)
+		return found_wrong(s, -ENOMEM);
+	if (s->sealed)
+		err = index_match(&s->index, expr, s->halves);
+	else
+		match_open(s, expr);
+	*any = false;
+	for (__u32 w = 0; w < words_of(s) && !*any && !err; w++)
+		*any = s->halves[w];
+	return err ? found_wrong(s, err) : 0;
+}
+
+static int tracks_each(struct segment *s, struct index_refs *refs, __u64 *packets)
+{
+	struct catalog_track t;
+	int err;
+
+	for (__u32 w = 0; w < words_of(s); w++)
+		for (__u64 bits = s->halves[w]; bits;) {
+			__u32 bit = (__u32)__builtin_ctzll(bits) & ~1U;
+			unsigned halves = bits >> bit & 3;
+
+			err = index_track(&s->index, w * 32 + bit / 2, &t, halves, refs);
+			if (err)
+				return found_wrong(s, err);
+			*packets += (halves & 1 ? t.packets[0] : 0) +
+				    (halves & 2 ? t.packets[1] : 0);
+			bits &= ~(3ULL << bit);
+		}
 	return 0;
 }
 
-int segment_find(struct segment *s, const struct expr *expr, __u64 from_ns, __u64 to_ns, __u32 from,
+int segment_count(struct segment *s, __u64 *packets)
+{
+	if (s->sealed)
+		return tracks_each(s, NULL, packets);
+	for (__u32 i = 0; i < s->catalog.entries_n; i++)
+		*packets += half_is(s, s->catalog.entries[i].half);
+	return 0;
+}
+
+static int find_open(struct segment *s, __u32 from, struct index_refs *refs)
+{
+	const struct catalog *c = &s->catalog;
+
+	for (__u32 i = from; i < c->entries_n; i++) {
+		if (!half_is(s, c->entries[i].half))
+			continue;
+		if (array_grow((void **)&refs->at, &refs->room, refs->n + 1, sizeof(*refs->at)))
+			return found_wrong(s, -ENOMEM);
+		refs->at[refs->n++] = (__u64)c->entries[i].position << 32 | c->entries[i].half;
+	}
+	return 0;
+}
+
+int segment_find(struct segment *s, __u64 from_ns, __u64 to_ns, __u32 from,
 		 struct index_refs *refs)
 {
 	const struct catalog *about = segment_about(s);
-	__u64 low, high;
+	__u64 low, high, packets = 0;
 	__u32 n = 0;
 	int err;
 
-	if (!segment_packets(s) || about->first_ns > to_ns || about->last_ns < from_ns)
-		return 0;
-	err = s->sealed ? find_sealed(s, expr, refs) : find_open(s, expr, from, refs);
-	if (err) {
-		s->why = err == -ENOMEM ? strerror(ENOMEM)
-					: "a damaged index; `record --reindex` makes it anew";
+	err = s->sealed ? tracks_each(s, refs, &packets) : find_open(s, from, refs);
+	if (!err && s->sealed && refs_sort(refs))
+		err = found_wrong(s, -ENOMEM);
+	if (err)
 		return err;
-	}
 	window(about, from_ns, to_ns, &low, &high);
 	for (__u32 i = 0; i < refs->n; i++)
 		if (refs->at[i] >> 32 >= low && refs->at[i] >> 32 < high)

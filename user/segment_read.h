@@ -25,6 +25,7 @@ struct segment {
 	struct checked data;   /* the plain file */
 	struct packed *packed; /* or what unpacks it */
 
+	__u64 *halves; /* what segment_match() found, as bits */
 	struct catalog_track track; /* the last asked for */
 	__s64 track_number;
 	const char *why; /* after an error: what is wrong with it */
@@ -48,10 +49,15 @@ const struct catalog *segment_about(const struct segment *s);
 __u32 segment_packets(const struct segment *s);
 __u32 segment_tracks(const struct segment *s);
 
-/* Where packets are that match, or may: in order of position, from the entry `from` on if
- * unsealed. Only what may be within the times.
+/*
+ * What may match: an answer for each track and direction, kept in `s`, and whether any did.
+ * Nothing is asked of packets yet. Then how many packets that is, and where they are, in
+ * order of position: those that may be within the times, from the entry `from` on if the
+ * segment is still written.
  */
-int segment_find(struct segment *s, const struct expr *expr, __u64 from_ns, __u64 to_ns, __u32 from,
+int segment_match(struct segment *s, const struct expr *expr, bool *any);
+int segment_count(struct segment *s, __u64 *packets);
+int segment_find(struct segment *s, __u64 from_ns, __u64 to_ns, __u32 from,
 		 struct index_refs *refs);
 
 /* NULL: damaged. Good until the next call. */
