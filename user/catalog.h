@@ -17,7 +17,8 @@
 
 struct catalog_track {
 	struct track track;
-	__u32 said; /* index of the track whose mark and process the file said last of this flow */
+	__u32 said; /* for the writer: what the file said last of this flow's mark and process */
+	__u32 interface; /* for the writer: number + 1, 0 not asked yet */
 	__u64 first_ns, last_ns;
 	__u64 first_stamp, last_stamp;
 	__u64 wire[2]; /* bytes, by direction: [1] from local to remote */
@@ -61,6 +62,7 @@ struct catalog {
 	__u64 wire_bytes, kept_bytes;
 	__u64 end; /* of the file, in bytes, as far as the catalog knows it */
 	char class_name[32];
+	char host[CATALOG_NAME_MAX];
 };
 
 void catalog_free(struct catalog *c);

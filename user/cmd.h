@@ -23,10 +23,11 @@ int cmd_flows(int argc, char **argv);
 int cmd_trace(int argc, char **argv);
 int cmd_check(int argc, char **argv);
 int cmd_record(int argc, char **argv);
+int cmd_query(int argc, char **argv);
 int cmd_help(int argc, char **argv);
 
 extern const struct argp up_argp, down_argp, show_argp, doctor_argp, flows_argp, trace_argp,
-	check_argp, help_argp;
+	check_argp, help_argp, query_argp;
 extern const struct argp record_argp;
 
 #endif

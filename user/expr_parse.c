@@ -125,7 +125,7 @@ static bool number_follows(const struct parser *p)
 
 /* ---- nodes of the tree ----------------------------------------------------------------- */
 
-static struct expr *new (struct parser *p, enum expr_kind kind, const char *at)
+static struct expr *make(struct parser *p, enum expr_kind kind, const char *at)
 {
 	struct expr *expr = calloc(1, sizeof(*expr));
 
@@ -601,7 +601,7 @@ static struct expr *alternation(struct parser *p);
 static struct expr *factor(struct parser *p)
 {
 	const char *at = p->at;
-	struct expr *expr, *not ;
+	struct expr *expr, *negation;
 
 	if (++p->depth > DEPTH_MAX)
 		return fail(p, "nested too deeply");

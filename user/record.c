@@ -23,7 +23,6 @@
 #include "physical.h"
 #include "recorder.h"
 #include "replay.h"
-#include "segment.h"
 #include "state.h"
 #include "units.h"
 
@@ -41,7 +40,6 @@ struct record {
 	struct class_list classes;
 	__u64 cutoff, duration_ns, stats_ns;
 	const char *file;
-	bool reindex;
 	struct {
 		enum order what;
 		const char *text;
@@ -363,7 +361,6 @@ enum {
 	OPT_STATS,
 	OPT_ZSTD,
 	OPT_KEY,
-	OPT_REINDEX,
 };
 
 static const struct argp_option options[] = {
@@ -382,7 +379,6 @@ static const struct argp_option options[] = {
 	{ "stats", OPT_STATS, "SPAN", 0, "A line for each class in DIR/stats.jsonl (default 10s)",
 	  0 },
 	{ "duration", OPT_DURATION, "SPAN", 0, "Stop after 90s, 15m, 2h...", 0 },
-	{ "reindex", OPT_REINDEX, NULL, 0, "Make the indexes in DIR anew from its packets", 0 },
 	{ "suspend", OPT_SUSPEND, "CONN", 0,
 	  "Of this connection, keep everything from now on: 'conn ADDR:PORT ADDR:PORT'", 1 },
 	{ "resume", OPT_RESUME, "CONN", 0, "Its cutoff is valid again", 1 },
@@ -427,7 +423,7 @@ static void span_set(const char *option, const char *arg, __u64 *ns)
 
 static void arguments_check(const struct record *r, struct argp_state *state)
 {
-	if (r->orders && (r->file || r->to.dir || r->reindex))
+	if (r->orders && (r->file || r->to.dir))
 		argp_error(state, "--suspend, --resume, --assign and --unassign go without -d");
 	if (!r->orders && !r->to.dir)
 		argp_error(state, "where to? -d DIR");
@@ -476,9 +472,6 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 	case OPT_DURATION:
 		span_set("duration", arg, &r->duration_ns);
 		return 0;
-	case OPT_REINDEX:
-		r->reindex = true;
-		return 0;
 	case OPT_SUSPEND:
 	case OPT_RESUME:
 	case OPT_ASSIGN:
@@ -513,8 +506,6 @@ int cmd_record(int argc, char **argv)
 		log_error("%s: %s", r.to.dir, strerror(errno));
 		return 1;
 	}
-	if (r.reindex)
-		return segments_reindex(r.to.dir, r.to.key_file) ? 1 : 0;
 	status = r.file ? record_file(&r) : record_live(&r);
 	class_free(&r.classes);
 	return status;
