@@ -51,6 +51,7 @@ struct record {
 	int promisc; /* a socket, while it is open */
 	bool open, gone, stop;
 	__u64 end_ns, last_second_ns;
+	sigset_t signals;
 };
 
 enum { FD_SIGNAL = DISCOVER_FDS, FD_DRAIN, FD_CLOCK, FD_RINGS };
@@ -142,15 +143,9 @@ static int loop(struct record *r)
 	struct epoll_event events[8];
 	int fds[FD_RINGS + CPUS_WOKEN], epoll = epoll_create1(EPOLL_CLOEXEC), err = 0, n;
 	unsigned rings;
-	sigset_t stop;
 
-	sigemptyset(&stop);
-	sigaddset(&stop, SIGINT);
-	sigaddset(&stop, SIGTERM);
-	sigaddset(&stop, SIGHUP);
-	sigprocmask(SIG_BLOCK, &stop, NULL);
 	discover_fds(r->discover, fds);
-	fds[FD_SIGNAL] = signalfd(-1, &stop, SFD_CLOEXEC | SFD_NONBLOCK);
+	fds[FD_SIGNAL] = signalfd(-1, &r->signals, SFD_CLOEXEC | SFD_NONBLOCK);
 	fds[FD_DRAIN] = timer_drain();
 	fds[FD_CLOCK] = physical_timer();
 	rings = recorder_fds(r->recorder, fds + FD_RINGS, CPUS_WOKEN);
@@ -292,6 +287,12 @@ static int record_live(struct record *r)
 {
 	int status;
 
+	/* Before there are other threads, which would die of them. */
+	sigemptyset(&r->signals);
+	sigaddset(&r->signals, SIGINT);
+	sigaddset(&r->signals, SIGTERM);
+	sigaddset(&r->signals, SIGHUP);
+	sigprocmask(SIG_BLOCK, &r->signals, NULL);
 	r->choice = datapath_choice(&r->o);
 	r->promisc = -1;
 	tidemark_init(&r->t, r->o.pin_dir, r->o.state_dir);

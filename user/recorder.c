@@ -178,8 +178,7 @@ static void assignments_expire(struct recorder *r)
 
 static int classes_tell(struct recorder *r)
 {
-	size_t ring = r->o.ring_bytes ? r->o.ring_bytes : RECORDER_RING_BYTES;
-	int err = class_publish(r->t, &r->classes, ring / 4, r->slots);
+	int err = class_publish(r->t, &r->classes, r->o.ring_bytes / 4, r->slots);
 
 	if (err)
 		log_error("%s: classes: %s", r->t->pin_dir, strerror(-err));
@@ -245,6 +244,14 @@ static void device_name(__u32 node, __u32 device, char node_name[64], char devic
 		snprintf(device_name, 64, "%.*s", (int)sizeof(a.device), a.device);
 }
 
+/* A burst must fit while we wait for a CPU; many CPUs do not all have one at once. */
+static size_t ring_bytes(unsigned cpus)
+{
+	size_t bytes = RECORDER_RINGS_BYTES / cpus;
+
+	return bytes > 16 << 20 ? 16 << 20 : bytes < 2 << 20 ? 2 << 20 : bytes;
+}
+
 static int segments_make(struct recorder *r)
 {
 	int err = 0;
@@ -283,12 +290,10 @@ static int rings_begin(struct recorder *r)
 		while (rings_consume(r))
 			;
 	}
-	if (!err && !r->o.ring_bytes && left && t->settings->recording)
-		return 0;
 	readers_free(r);
 	if (!err)
 		err = rings_put(t->map[MAP_packets], t->cpus,
-				r->o.ring_bytes ? r->o.ring_bytes : RECORDER_RING_BYTES);
+				r->o.ring_bytes);
 	return err ? err : readers_open(r);
 }
 
@@ -307,6 +312,8 @@ struct recorder *recorder_open(struct tidemark *t, const struct class_list *clas
 		return NULL;
 	r->t = t;
 	r->o = *options;
+	if (!r->o.ring_bytes)
+		r->o.ring_bytes = ring_bytes(t->cpus);
 	r->classes = *classes;
 	r->nodes_seen = t->settings->next_node;
 	r->losses_read_ns = physical_now_ns();

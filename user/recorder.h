@@ -6,14 +6,14 @@
 #include "class.h"
 
 #define RECORDER_DRAIN_NS (10ULL * 1000 * 1000)
-#define RECORDER_RING_BYTES (8ULL << 20)
+#define RECORDER_RINGS_BYTES (128ULL << 20) /* of all CPUs, of each from 2m to 16m */
 #define RECORDER_STATS_NS (10ULL * 1000 * 1000 * 1000)
 
 struct recorder_options {
 	const char *dir;
 	const char *key_file;
 	bool zstd;
-	size_t ring_bytes; /* a CPU; 0: the default */
+	size_t ring_bytes; /* a CPU; 0: by their number */
 	__u64 stats_ns;	   /* a line per class in DIR/stats.jsonl; 0: the default */
 };
 

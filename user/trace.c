@@ -23,6 +23,7 @@
 #include "event.h"
 #include "log.h"
 #include "physical.h"
+#include "recorder.h"
 #include "state.h"
 #include "units.h"
 
@@ -423,7 +424,7 @@ static int trace_close(struct trace *trace, int status)
 	if (trace->open && !trace->gone) {
 		every_packet_set(trace, t->settings->every_packet_up);
 		t->settings->reading = 0;
-		if (!t->settings->temporary)
+		if (!t->settings->temporary || recorder_other(t)) /* who takes it down */
 			state_save(t, STATE_AHEAD_NS);
 		else if (tidemark_lock(t) || datapath_down(t))
 			status = 1;
