@@ -40,8 +40,7 @@ __checked int track_arp(struct __sk_buff *skb, struct pkt *p)
 
 	if (!p || !d || bpf_skb_load_bytes(skb, p->l3, arp, sizeof(arp)))
 		return 0;
-	if (arp[0] != bpf_htonl(1 << 16 | ETH_P_IP) || arp[1] >> 16 == 0 ||
-	    (bpf_ntohl(arp[1]) >> 16) != 0x0604)
+	if (arp[0] != bpf_htonl(1 << 16 | ETH_P_IP) || bpf_ntohl(arp[1]) >> 16 != 0x0604)
 		return 0;
 	addr_from_v4(from, (__be32)bpf_htonl(bpf_ntohl(arp[3]) << 16 | bpf_ntohl(arp[4]) >> 16));
 	addr_from_v4(to, arp[6]);

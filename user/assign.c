@@ -193,8 +193,8 @@ static int suspend_node(__u32 id, const struct node *node, void *ctx)
 	for (int end = 0; end < 2; end++)
 		for (size_t i = 0; i < sizeof(protos); i++) {
 			struct record_call call = { .key = s->key[end], .on = s->on };
-			LIBBPF_OPTS(bpf_test_run_opts, opts, .ctx_in = &call, .ctx_out = &call,
-				    .ctx_size_in = sizeof(call), .ctx_size_out = sizeof(call));
+			LIBBPF_OPTS(bpf_test_run_opts, opts, .ctx_in = &call,
+				    .ctx_size_in = sizeof(call));
 
 			call.key.node = id;
 			call.key.proto = protos[i];
