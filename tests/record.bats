@@ -13,6 +13,8 @@ setup() {
 
 teardown() {
 	lab_clean
+	mountpoint -q "$DIR/small" && umount "$DIR/small"
+	return 0
 }
 
 trace_make() { # PACKETS FLOWS [ARGS...]
@@ -33,7 +35,7 @@ quiet_wire() {
 	ip link add wa netns a type veth peer name wb netns b
 	for end in a b; do
 		in_node "$end" sh -c 'echo 1 >/proc/sys/net/ipv6/conf/all/disable_ipv6' 2>/dev/null || :
-		ip -n "$end" link set "w$end" arp off multicast off up
+		ip -n "$end" link set "w$end" mtu 2000 arp off multicast off up
 	done
 }
 
