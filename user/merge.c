@@ -98,8 +98,9 @@ static int segment_add(struct merge *m, int dir, const char *path, const char *b
 	}
 	if (err && err != -ENOENT && err != -ENOMEM)
 		merge_wrong(m, &c->segment);
-	if (!err && any && array_grow((void **)&m->cursors, &m->cursors_room, m->cursors_n + 1,
-				      sizeof(struct merge_cursor *)))
+	if (!err && any &&
+	    array_grow((void **)&m->cursors, &m->cursors_room, m->cursors_n + 1,
+		       sizeof(struct merge_cursor *)))
 		err = -ENOMEM;
 	if (err || !any) {
 		segment_close(&c->segment);
@@ -341,9 +342,8 @@ int merge_next(struct merge *m, struct merged *packet)
 			continue;
 		}
 		item = item_pop(c);
-		*packet = (struct merged){ &c->segment,	  c->source,	number,
-					   item.position, item.half,	item.wall_ns,
-					   item.stamp };
+		*packet = (struct merged){ &c->segment, c->source,    number,	 item.position,
+					   item.half,	item.wall_ns, item.stamp };
 		err = cursor_turn(m, c);
 		if (err)
 			return err;

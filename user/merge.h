@@ -29,7 +29,7 @@ struct merge_cursor {
 	__u32 next;
 	struct merge_item *heap;
 	__u32 heap_n, heap_room;
-	__u64 top, late; /* latest key seen, and how far behind it another may come */
+	__u64 top, late;   /* latest key seen, and how far behind it another may come */
 	__u64 key, second; /* of what it has to offer; before it is active, no packet is earlier */
 };
 
@@ -51,8 +51,8 @@ struct merge {
 	struct merge_open *open;
 	__u32 open_n, open_room;
 	char newest[STORE_NAME_MAX]; /* of all segments there were */
-	__u64 looked; /* packets looked at */
-	bool failed;  /* something could not be read, and was said */
+	__u64 looked;		     /* packets looked at */
+	bool failed;		     /* something could not be read, and was said */
 	bool (*causal)(void *ctx, const struct segment *s, const struct merge_item *item);
 	void *causal_ctx;
 };

@@ -293,7 +293,8 @@ static error_t option_parse(int key, char *arg, struct argp_state *state)
 		if (q->count + q->flows + (q->write != NULL) + (q->json && !q->flows) > 1)
 			argp_error(state, "one of -w, --count, --flows, --json");
 		if (q->follow && (q->count || q->flows))
-			argp_error(state, "--follow goes with packets, not with --count or --flows");
+			argp_error(state,
+				   "--follow goes with packets, not with --count or --flows");
 		if (q->follow && q->by == 'h')
 			argp_error(state, "--follow is in order of arrival, not --by hlc");
 		return 0;

@@ -51,7 +51,7 @@ struct query_twins {
 	struct query_twin {
 		__u64 hash;
 		__u32 source, times;
-	} *at;
+	} * at;
 	__u32 n, room;
 };
 

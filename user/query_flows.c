@@ -73,8 +73,7 @@ static bool half_matches(struct query *q, const struct segment *s, const struct 
 	return expr_may_match(q->expr, &question);
 }
 
-static int track_gather(struct gathering *g, const struct segment *s,
-			const struct catalog_track *t)
+static int track_gather(struct gathering *g, const struct segment *s, const struct catalog_track *t)
 {
 	const struct catalog_device *d = segment_device(s, &t->track);
 	struct catalog_track *sum;

@@ -166,8 +166,8 @@ static int packet_print(struct query_sink *sink, const struct merged *m,
 	const struct catalog *about = segment_about(m->segment);
 	const struct catalog_device *d = &about->devices[p->interface];
 	bool forward = m->half & 1;
-	__u32 flags = (forward ? PACKET_FORWARD : 0) |
-		      (d->linktype == PCAPNG_LINK_RAW ? PACKET_L3 : 0);
+	__u32 flags =
+		(forward ? PACKET_FORWARD : 0) | (d->linktype == PCAPNG_LINK_RAW ? PACKET_L3 : 0);
 	struct out *out = sink->out;
 	struct dissected more;
 	struct track read = {};
@@ -283,8 +283,7 @@ struct query_sink *sink_open(const struct query *query)
 	if (query->count)
 		return sink;
 	if (!query->write) {
-		sink->out = out_open(stdout, columns,
-				     OUT_STREAM | (query->json ? OUT_JSON : 0));
+		sink->out = out_open(stdout, columns, OUT_STREAM | (query->json ? OUT_JSON : 0));
 		sink->dissector = calloc(1, sizeof(*sink->dissector));
 		if (!sink->out || !sink->dissector)
 			goto fail;
@@ -292,9 +291,9 @@ struct query_sink *sink_open(const struct query *query)
 			out_flush_lines(sink->out, true);
 		return sink;
 	}
-	sink->fd = strcmp(query->write, "-") ? open(query->write,
-						    O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600)
-					     : STDOUT_FILENO;
+	sink->fd = strcmp(query->write, "-")
+			   ? open(query->write, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600)
+			   : STDOUT_FILENO;
 	if (sink->fd < 0) {
 		log_error("%s: %m", query->write);
 		free(sink);
