@@ -23,11 +23,12 @@ struct pcap_head {
 
 static struct dissector dissector;
 
-/* Two nodes, by the parity of the first address; marks and processes by ports: any rule does. */
+/* Node and device by addresses, marks and processes by ports: any rule does. */
 static void attributes(struct packet *p)
 {
 	struct track *t = &p->track;
 
+	t->flow.node = 1 + (t->flow.local[15] ^ t->flow.remote[15]) % 2;
 	t->device = 2 + t->flow.local[15] % 2;
 	if (t->flow.remote_port == 443 || t->flow.local_port == 443) {
 		t->mark = mark_label(100, t->flow.remote_port % 3, 0) | MARK_MARKED;
@@ -52,18 +53,17 @@ static int record(struct segments *s, FILE *file)
 		p.wall_ns = h.seconds * 1000000000ULL + h.nanoseconds;
 		p.kept = h.kept;
 		p.wire = h.wire;
-		p.track.flow.node = 1 + n % 2;
 		/* The clock's rule, as if every third packet were an event. */
 		if (n % 3 == 0)
 			stamp = (p.wall_ns & ~0xffffULL) > stamp ? p.wall_ns & ~0xffffULL
-								  : stamp + 1;
+								 : stamp + 1;
 		p.stamp = stamp;
 		p.flags = h.kept && frame[h.kept / 2] & 1 ? PACKET_OUT | PACKET_FORWARD : 0;
 		dissect(&dissector, frame, p.kept, p.wire, p.flags, &p.track, &more);
 		/* Which end is local must not change within a flow: the lower port is remote. */
 		if (p.track.flow.local_port < p.track.flow.remote_port) {
 			p.flags ^= PACKET_OUT | PACKET_FORWARD;
-			p.track = (struct track){ .flow.node = p.track.flow.node };
+			p.track = (struct track){};
 			dissect(&dissector, frame, p.kept, p.wire, p.flags, &p.track, &more);
 		}
 		attributes(&p);

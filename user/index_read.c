@@ -263,6 +263,7 @@ static int positions_read(struct index *x, struct bytes *b, struct catalog_track
 		return -EBADMSG;
 	if (!refs && forward) /* nothing comes behind that is of interest */
 		return 0;
+	wanted = wanted && refs; /* else they are only counted */
 	if (wanted && array_grow((void **)&refs->at, &refs->room, refs->n + t->packets[forward],
 				 sizeof(*refs->at)))
 		return -ENOMEM;
