@@ -128,7 +128,7 @@ int segment_refresh(struct segment *s)
 	if (s->sealed)
 		return 0;
 	err = journal_read(s->journal, &s->reader, &s->catalog);
-	if (err || !s->has_data || !s->data.at || s->data.size >= s->catalog.end)
+	if (err || !s->has_data || s->packed || s->data.size >= s->catalog.end)
 		return err;
 	/* The file has grown beyond what is mapped. */
 	err = dup(s->data.fd);
