@@ -33,10 +33,13 @@ struct packed {
 /* Of each frame its two lengths; then how many, a byte of flags, a magic number. */
 static int table_read(struct packed *p)
 {
-	const unsigned char *end = p->file.at + p->file.size, *at;
+	const unsigned char *end, *at;
 	__u64 offset = 0, frames;
 
-	if (p->file.size < 17 || get_u32(end - 4) != PACK_TABLE_END || end[-5])
+	if (p->file.size < 17)
+		return -EBADMSG;
+	end = p->file.at + p->file.size;
+	if (get_u32(end - 4) != PACK_TABLE_END || end[-5])
 		return -EBADMSG;
 	frames = get_u32(end - 9);
 	if (!p->size && frames &&

@@ -208,7 +208,8 @@ static void expire(struct sealer *s)
 		s->deleted++;
 	}
 	s->kept_n -= n;
-	memmove(s->kept, s->kept + n, s->kept_n * sizeof(*s->kept));
+	if (n)
+		memmove(s->kept, s->kept + n, s->kept_n * sizeof(*s->kept));
 }
 
 /* ---- the thread ------------------------------------------------------------------------------- */
