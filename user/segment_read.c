@@ -11,6 +11,7 @@
 #include "segment_read.h"
 #include "text.h"
 
+#define EXPECTED_MOST 2048 /* packets; of more, the disk reads ahead by itself */
 #define DAMAGED "damaged; what is in it cannot be trusted"
 
 const struct catalog *segment_about(const struct segment *s)
@@ -275,8 +276,8 @@ static int tracks_each(struct segment *s, struct index_refs *refs, __u64 *packet
 			err = index_track(&s->index, w * 32 + bit / 2, &t, halves, refs);
 			if (err)
 				return found_wrong(s, err);
-			*packets += (halves & 1 ? t.packets[0] : 0) +
-				    (halves & 2 ? t.packets[1] : 0);
+			*packets +=
+				(halves & 1 ? t.packets[0] : 0) + (halves & 2 ? t.packets[1] : 0);
 			bits &= ~(3ULL << bit);
 		}
 	return 0;
@@ -305,8 +306,7 @@ static int find_open(struct segment *s, __u32 from, struct index_refs *refs)
 	return 0;
 }
 
-int segment_find(struct segment *s, __u64 from_ns, __u64 to_ns, __u32 from,
-		 struct index_refs *refs)
+int segment_find(struct segment *s, __u64 from_ns, __u64 to_ns, __u32 from, struct index_refs *refs)
 {
 	const struct catalog *about = segment_about(s);
 	__u64 low, high, packets = 0;
@@ -335,6 +335,14 @@ static const unsigned char *data_at(struct segment *s, __u64 offset, __u64 bytes
 	return bytes && offset + bytes <= segment_about(s)->end
 		       ? checked_at(&s->data, offset, bytes)
 		       : NULL;
+}
+
+void segment_expect(struct segment *s, const struct index_refs *refs)
+{
+	if (s->packed || !s->data.at || refs->n > EXPECTED_MOST)
+		return;
+	for (__u32 i = 0; i < refs->n; i++)
+		checked_expect(&s->data, (refs->at[i] >> 32) * CATALOG_UNIT, 2048);
 }
 
 static __u64 comment_stamp(const struct pcapng_packet *p)

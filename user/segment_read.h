@@ -25,7 +25,7 @@ struct segment {
 	struct checked data;   /* the plain file */
 	struct packed *packed; /* or what unpacks it */
 
-	__u64 *halves; /* what segment_match() found, as bits */
+	__u64 *halves;		    /* what segment_match() found, as bits */
 	struct catalog_track track; /* the last asked for */
 	__s64 track_number;
 	const char *why; /* after an error: what is wrong with it */
@@ -59,6 +59,9 @@ int segment_match(struct segment *s, const struct expr *expr, bool *any);
 int segment_count(struct segment *s, __u64 *packets);
 int segment_find(struct segment *s, __u64 from_ns, __u64 to_ns, __u32 from,
 		 struct index_refs *refs);
+
+/* Those packets will be read next: of a few, on a disk, all are fetched at once. */
+void segment_expect(struct segment *s, const struct index_refs *refs);
 
 /* NULL: damaged. Good until the next call. */
 const struct catalog_track *segment_track(struct segment *s, __u32 track);
