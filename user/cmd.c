@@ -12,6 +12,7 @@ const struct command commands[] = {
 	{ "flows", cmd_flows, &flows_argp, "", "the connection table" },
 	{ "trace", cmd_trace, &trace_argp, "", "print events as they happen, in causal order" },
 	{ "check", cmd_check, &check_argp, "LOG...", "is any effect before its cause?" },
+	{ "run", cmd_run, &run_argp, "", "the daemon: drain, write and serve as a file says" },
 	{ "query", cmd_query, &query_argp, "[EXPRESSION]", "packets of a record, by expression" },
 	{ "help", cmd_help, &help_argp, "[COMMAND]", "this list, or a command's options" },
 	{},
