@@ -72,6 +72,10 @@ struct attachment {
 	char device[16];
 };
 
+/* settings.temporary; 0: it stays until `down` */
+#define DATAPATH_OF_TRACE 1
+#define DATAPATH_OF_RUN 2
+
 /* One entry, map `settings`, mapped by userspace: what may change while the datapath runs. */
 struct settings {
 	__s64 realtime_offset_ns; /* CLOCK_REALTIME - CLOCK_BOOTTIME */
@@ -80,7 +84,7 @@ struct settings {
 	__u32 every_packet;	  /* for the clocks of nodes to come */
 	__u32 clock_per_host;	  /* --clock host */
 	__u32 all;		  /* every namespace is a node, those to come too */
-	__u32 temporary;	  /* brought up by a `trace`, which takes it down again */
+	__u32 temporary;	  /* DATAPATH_OF_*: whoever made it takes it down again */
 	__u32 next_node;	  /* id of the next node */
 	__s32 reader;		  /* its pid, for words; the lock on the pin directory decides */
 	__u32 attach_how;	  /* enum attachment_how */

@@ -14,8 +14,10 @@
 #include "../user/units.h"
 
 static const char usage[] =
-	"usage: gen_segments -d DIR [-s FILE_BYTES] [-b BUDGET] [-z] [-H HOST] [-c CLASS] [-l] PCAP\n"
-	"Reads a nanosecond pcap. -z: compressed; -l: killed, as it were, before sealing.\n";
+	"usage: gen_segments -d DIR -R\n"
+	"       gen_segments -d DIR [-s FILE_BYTES] [-b BUDGET] [-z] [-H HOST] [-c CLASS] [-l] PCAP\n"
+	"Reads a nanosecond pcap. -z: compressed; -l: killed, as it were, before sealing.\n"
+	"-R: every index made anew.\n";
 
 struct pcap_head {
 	uint32_t seconds, nanoseconds, kept, wire;
@@ -79,11 +81,11 @@ int main(int argc, char **argv)
 	struct segments_options o = {};
 	struct segments *s;
 	unsigned char head[24];
-	bool left = false;
+	bool left = false, reindex = false;
 	FILE *file;
 	int c, err;
 
-	while ((c = getopt(argc, argv, "d:s:b:zH:c:l")) != -1) {
+	while ((c = getopt(argc, argv, "d:s:b:zH:c:lR")) != -1) {
 		if (c == 'd')
 			o.dir = optarg;
 		else if (c == 's' && !size_parse(optarg, &o.file_bytes))
@@ -98,9 +100,13 @@ int main(int argc, char **argv)
 			o.class_name = optarg;
 		else if (c == 'l')
 			left = true;
+		else if (c == 'R')
+			reindex = true;
 		else
 			goto usage;
 	}
+	if (o.dir && reindex)
+		return segments_reindex(o.dir, NULL) != 0;
 	if (!o.dir || optind + 1 != argc)
 		goto usage;
 	file = fopen(argv[optind], "re");

@@ -77,11 +77,11 @@ oracle() { # QUERIES SEED DIR...
 @test "stamps, marks and processes come back as comments that tshark shows" {
 	trace 2000 12
 	segments "$REC"
-	query -w "$DIR/o.pcapng" 'mark 100/1 and comm nginx'
-	run -0 tshark -r "$DIR/o.pcapng" -T fields -e frame.comment
-	[ "${#lines[@]}" -eq "$(query --count 'mark 100/1')" ]
+	query -w "$DIR/o.pcapng" 'mark 100/2 and comm nginx'
+	run -0 --separate-stderr tshark -r "$DIR/o.pcapng" -T fields -e frame.comment
+	[ "${#lines[@]}" -eq "$(query --count 'mark 100/2')" ]
 	[ "${#lines[@]}" -gt 0 ]
-	! grep -vE '^hlc=[0-9a-f]{16} mark=100/1:[0-9a-f]+ pid=10[0-9]{2} comm=nginx$' <<<"$output"
+	! grep -vE '^hlc=[0-9a-f]{16} mark=100/2:[0-9a-f]+ pid=10[0-9]{2} comm=nginx$' <<<"$output"
 	[ "$(query --count 'mark 101')" -eq 0 ]
 }
 
@@ -150,17 +150,33 @@ oracle() { # QUERIES SEED DIR...
 @test "follow goes on with what is recorded from then on, and ends by itself at its limit" {
 	trace 3000 17
 	segments "$REC" -s 400k
-	query --follow --json 'tcp or udp' >"$DIR/out" 2>"$DIR/err" &
+	"$TIDEMARK" query -d "$REC" --follow --json 'tcp or udp' >"$DIR/out" 2>"$DIR/err" &
 	PIDS+=($!)
 	now=$(query --count 'tcp or udp')
 	await 10 lines_are "$DIR/out" "$now"
 	segments "$REC" -s 400k -H other
 	await 10 lines_are "$DIR/out" $((2 * now))
 	kill -INT "${PIDS[0]}"
-	wait "${PIDS[0]}"
+	await_end "${PIDS[0]}"
 	[ ! -s "$DIR/err" ]
 }
 
 lines_are() {
 	[ "$(wc -l <"$1")" -eq "$2" ]
+}
+
+@test "indexes made anew from the packets alone say the same" {
+	trace 6000 18
+	segments "$REC" -s 1m -z
+	segments "$REC" -s 1m -H other
+	query --json | sort >"$DIR/before"
+	[ "$(wc -l <"$DIR/before")" -eq 12000 ]
+	rm "$REC"/all/*.index
+	run -0 query --count
+	[ "$output" = 0 ]
+	"$TESTS/gen_segments" -d "$REC" -R
+	query --json | sort >"$DIR/after"
+	cmp "$DIR/before" "$DIR/after"
+	query -w "$DIR/o.pcapng" 'mark 100/2 and vlan'
+	[ -s "$DIR/o.pcapng" ]
 }

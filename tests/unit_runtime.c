@@ -22,15 +22,16 @@ static const char pod[] = "{\"annotations\":{\"io.kubernetes.cri.sandbox-name\":
 			  "\"io.kubernetes.cri.container-name\":\"nginx\","
 			  "\"io.kubernetes.cri.sandbox-namespace\":\"shop\"}}";
 static const char daemon_json[] = "{\"data-root\":\"/srv/docker\"}";
-static const char conmon[] = "/usr/bin/conmon\0-c\0" ID "\0-u\0" ID "\0-p\0/run/x/pidfile\0-n\0web";
+static const char conmon[] = "/usr/bin/conmon\0-c\0" ID "\0-u\0" ID "\0-p\0/run/x/pidfile\0-n\0web"
+			     "\0-b\0/run/x";
 
 typedef int (*parse_fn)(const char *text, size_t len, struct container *out);
 
 static int parse_conmon(const char *text, size_t len, struct container *out)
 {
-	char pidfile[CONTAINER_PATH_MAX];
+	char pidfile[CONTAINER_PATH_MAX], bundle[CONTAINER_PATH_MAX];
 
-	return container_parse_conmon(text, len, out, pidfile);
+	return container_parse_conmon(text, len, out, pidfile, bundle);
 }
 
 static const struct {
@@ -51,7 +52,7 @@ static const struct {
 
 static void test_good(void)
 {
-	char pidfile[CONTAINER_PATH_MAX];
+	char pidfile[CONTAINER_PATH_MAX], bundle[CONTAINER_PATH_MAX];
 	struct container c;
 
 	ok(!container_parse_runc(runc, sizeof(runc) - 1, &c) && !strcmp(c.id, "web") &&
@@ -64,13 +65,16 @@ static void test_good(void)
 	   "docker's config.v2.json is read");
 	ok(!container_parse_docker(stopped, sizeof(stopped) - 1, &c) && !c.pid,
 	   "a stopped container has no process, whatever pid it had");
-	ok(!container_parse_oci(pod, sizeof(pod) - 1, &c) && !strcmp(c.name, "shop/web-0"),
-	   "a pod is called by its namespace and name");
+	ok(!container_parse_oci(pod, sizeof(pod) - 1, &c) && !strcmp(c.pod, "shop/web-0") &&
+		   !strcmp(c.name, "nginx"),
+	   "a pod is called by its namespace and name, its container by its own");
+	container_free(&c);
 	ok(!container_parse_data_root(daemon_json, sizeof(daemon_json) - 1, &c) &&
 		   !strcmp(c.name, "/srv/docker"),
 	   "docker's data root is read");
-	ok(!container_parse_conmon(conmon, sizeof(conmon), &c, pidfile) && !strcmp(c.id, ID) &&
-		   !strcmp(c.name, "web") && !strcmp(pidfile, "/run/x/pidfile"),
+	ok(!container_parse_conmon(conmon, sizeof(conmon), &c, pidfile, bundle) &&
+		   !strcmp(c.id, ID) && !strcmp(c.name, "web") &&
+		   !strcmp(pidfile, "/run/x/pidfile") && !strcmp(bundle, "/run/x"),
 	   "conmon's command line is read");
 }
 
@@ -122,6 +126,7 @@ static void test_garbage(void)
 			if (!files[i].parse(copy, len, &c))
 				whole &= memchr(c.id, 0, sizeof(c.id)) &&
 					 memchr(c.name, 0, sizeof(c.name)) && c.pid >= 0;
+			container_free(&c);
 			free(copy);
 		}
 		ok(whole, "%s may be cut or garbled anywhere", files[i].what);

@@ -51,6 +51,14 @@ static void test_parse(void)
 	accept_one("me=host", SELECTOR_HOST, "me", "host");
 	accept_one("web", SELECTOR_WORD, "", "web");
 	accept_one("w=web", SELECTOR_WORD, "w", "web");
+	accept_one("compose:shop", SELECTOR_COMPOSE, "", "shop");
+	accept_one("s=compose:shop/web", SELECTOR_COMPOSE, "s", "shop/web");
+	accept_one("label:team=blue", SELECTOR_LABEL, "", "team=blue");
+	accept_one("pod:shop/web-0", SELECTOR_POD, "", "shop/web-0");
+	refuse_one("compose:", "say netns:NAME");
+	refuse_one("compose:shop/", "PROJECT/SERVICE");
+	refuse_one("label:=blue", "KEY=VALUE");
+	refuse_one("pod:/web", "NAMESPACE/NAME");
 	refuse_one("", "say netns:NAME");
 	refuse_one("netns:", "say netns:NAME");
 	refuse_one("w=", "say netns:NAME");
@@ -189,6 +197,9 @@ static void test_find(void)
 	miss_one("path:/etc/passwd", "not a network namespace");
 	miss_one("pid:4194305", "no such process");
 	miss_one("container:none-at-all", "no running container");
+	miss_one("compose:none-at-all", "compose:none-at-all: no such container is running");
+	miss_one("label:none=at-all", "no such container is running");
+	miss_one("pod:none/at-all", "no such container is running");
 	miss_one("none-at-all", "no network namespace or running container");
 	miss_one("cgroup:none/at/all", "no such cgroup");
 	pid = process_start(&hold);

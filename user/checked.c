@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /* Files mapped and believed only where a checksum agrees. */
+#define _GNU_SOURCE 1
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -86,6 +87,15 @@ const unsigned char *checked_at(struct checked *c, __u64 offset, __u64 bytes)
 		if (unit_check(c, n))
 			return NULL;
 	return c->at + offset;
+}
+
+void checked_expect(struct checked *c, __u64 offset, __u64 bytes)
+{
+	__u64 unit = c->unit ? c->unit : 4096, from = offset / unit * unit;
+
+	if (offset > c->size || bytes > c->size - offset)
+		return;
+	madvise((void *)(c->at + from), offset + bytes - from + unit - 1, MADV_WILLNEED);
 }
 
 void checked_close(struct checked *c)

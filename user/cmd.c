@@ -14,6 +14,7 @@ const struct command commands[] = {
 	{ "check", cmd_check, &check_argp, "LOG...", "is any effect before its cause?" },
 	{ "record", cmd_record, &record_argp, "",
 	  "keep packets on disk, as much of each as asked" },
+	{ "run", cmd_run, &run_argp, "", "the daemon: drain, write and serve as a file says" },
 	{ "query", cmd_query, &query_argp, "[EXPRESSION]", "packets of a record, by expression" },
 	{ "help", cmd_help, &help_argp, "[COMMAND]", "this list, or a command's options" },
 	{},

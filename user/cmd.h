@@ -23,11 +23,20 @@ int cmd_flows(int argc, char **argv);
 int cmd_trace(int argc, char **argv);
 int cmd_check(int argc, char **argv);
 int cmd_record(int argc, char **argv);
+int cmd_run(int argc, char **argv);
 int cmd_query(int argc, char **argv);
 int cmd_help(int argc, char **argv);
 
-extern const struct argp up_argp, down_argp, show_argp, doctor_argp, flows_argp, trace_argp,
-	check_argp, help_argp, query_argp;
+extern const struct argp up_argp;
+extern const struct argp down_argp;
+extern const struct argp show_argp;
+extern const struct argp doctor_argp;
+extern const struct argp flows_argp;
+extern const struct argp trace_argp;
+extern const struct argp check_argp;
+extern const struct argp run_argp;
+extern const struct argp query_argp;
+extern const struct argp help_argp;
 extern const struct argp record_argp;
 
 #endif

@@ -5,7 +5,9 @@
 #include <jansson.h>
 #include <limits.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 #include "container.h"
 
@@ -39,6 +41,84 @@ static pid_t pid_value(const json_t *value)
 	return pid > 0 && pid <= INT_MAX ? pid : 0;
 }
 
+void container_free(struct container *container)
+{
+	json_decref(container->labels);
+	container->labels = NULL;
+}
+
+static const char *note_find(json_t *notes, const char *key)
+{
+	const char *text = json_string_value(json_object_get(notes, key));
+
+	return text && *text ? text : NULL;
+}
+
+const char *container_label_get(const struct container *container, const char *key)
+{
+	return json_string_value(json_object_get(container->labels, key));
+}
+
+/* "SPACE/POD", or "POD" where nobody told a namespace; one that does not fit is none. */
+static void pod_set(struct container *container, const char *space, const char *pod)
+{
+	int len = snprintf(container->pod, sizeof(container->pod), "%s%s%s", space ? space : "",
+			   space ? "/" : "", pod);
+
+	if (len >= (int)sizeof(container->pod))
+		container->pod[0] = '\0';
+}
+
+/* A swarm names its services STACK_SERVICE. */
+static void swarm_take(struct container *container, json_t *labels)
+{
+	const char *stack = note_find(labels, "com.docker.stack.namespace");
+	const char *service = note_find(labels, "com.docker.swarm.service.name");
+	size_t len = stack ? strlen(stack) : 0;
+
+	if (!stack || text_copy(stack, container->project, sizeof(container->project)))
+		return;
+	if (service && !strncmp(service, stack, len) && service[len] == '_')
+		service += len + 1;
+	text_copy(service, container->service, sizeof(container->service));
+	container->number = 1;
+}
+
+static void compose_take(struct container *container, json_t *labels)
+{
+	const char *project = note_find(labels, "com.docker.compose.project");
+	const char *number = note_find(labels, "com.docker.compose.container-number");
+	const char *once = note_find(labels, "com.docker.compose.oneoff");
+
+	if (!project)
+		project = note_find(labels, "io.podman.compose.project");
+	if (!project || text_copy(project, container->project, sizeof(container->project)))
+		return;
+	text_copy(note_find(labels, "com.docker.compose.service"), container->service,
+		  sizeof(container->service));
+	/* `compose run` makes one beside the service's own, under a name of its own. */
+	if (number && !(once && !strcasecmp(once, "true")))
+		container->number = strtoul(number, NULL, 10);
+}
+
+void container_label_all(struct container *container, json_t *labels)
+{
+	const char *pod = note_find(labels, "io.kubernetes.pod.name");
+	const char *type = note_find(labels, "io.kubernetes.docker.type");
+
+	if (!json_is_object(labels))
+		return;
+	json_decref(container->labels);
+	container->labels = json_incref(labels);
+	compose_take(container, labels);
+	if (!container->project[0])
+		swarm_take(container, labels);
+	if (pod)
+		pod_set(container, note_find(labels, "io.kubernetes.pod.namespace"), pod);
+	if (type && !strcmp(type, "podsandbox"))
+		container->pause = true;
+}
+
 int container_parse_runc(const char *text, size_t len, struct container *out)
 {
 	json_t *root = object_parse(text, len);
@@ -70,8 +150,8 @@ int container_parse_crun(const char *text, size_t len, struct container *out)
 int container_parse_docker(const char *text, size_t len, struct container *out)
 {
 	json_t *root = object_parse(text, len);
-	const char *name;
-	json_t *state;
+	const char *name, *mode;
+	json_t *state, *config;
 	int err;
 
 	*out = (struct container){};
@@ -82,10 +162,17 @@ int container_parse_docker(const char *text, size_t len, struct container *out)
 	if (name && *name == '/')
 		name++;
 	text_copy(name, out->name, sizeof(out->name));
+	mode = json_string_value(
+		json_object_get(json_object_get(root, "HostConfig"), "NetworkMode"));
+	out->guest = mode && !strncmp(mode, "container:", 10);
+	config = json_object_get(root, "Config");
+	container_label_all(out, json_object_get(config, "Labels"));
 	state = json_object_get(root, "State");
 	if (json_is_true(json_object_get(state, "Running")))
 		out->pid = pid_value(json_object_get(state, "Pid"));
 	json_decref(root);
+	if (err)
+		container_free(out);
 	return err;
 }
 
@@ -102,33 +189,48 @@ int container_parse_data_root(const char *text, size_t len, struct container *ou
 	return 0;
 }
 
-static const char *note_find(json_t *notes, const char *key)
+/* The keys that every runtime of Kubernetes but containerd uses, for one way to ask. */
+static void cri_translate(json_t *notes)
 {
-	const char *text = json_string_value(json_object_get(notes, key));
+	static const char *const keys[][2] = {
+		{ "io.kubernetes.cri.sandbox-name", "io.kubernetes.pod.name" },
+		{ "io.kubernetes.cri.sandbox-namespace", "io.kubernetes.pod.namespace" },
+		{ "io.kubernetes.cri.container-name", "io.kubernetes.container.name" },
+	};
 
-	return text && *text ? text : NULL;
+	for (size_t i = 0; i < sizeof(keys) / sizeof(*keys); i++) {
+		json_t *value = json_object_get(notes, keys[i][0]);
+
+		if (value && !json_object_get(notes, keys[i][1]))
+			json_object_set(notes, keys[i][1], value);
+	}
 }
 
 int container_parse_oci(const char *text, size_t len, struct container *out)
 {
 	json_t *root = object_parse(text, len), *notes;
-	const char *pod, *space, *name;
-	int cut;
+	const char *type, *name;
 
 	*out = (struct container){};
 	if (!root)
 		return -EBADMSG;
+	text_copy(json_string_value(json_object_get(root, "hostname")), out->host,
+		  sizeof(out->host));
 	notes = json_object_get(root, "annotations");
-	pod = note_find(notes, "io.kubernetes.cri.sandbox-name");
-	space = note_find(notes, "io.kubernetes.cri.sandbox-namespace");
-	name = note_find(notes, "nerdctl/name");
-	/* The containers of a pod share its namespace: the node is the pod. */
-	if (pod && space)
-		cut = snprintf(out->name, sizeof(out->name), "%s/%s", space, pod);
-	else
-		cut = snprintf(out->name, sizeof(out->name), "%s", pod ? pod : name ? name : "");
-	if (cut >= (int)sizeof(out->name))
-		out->name[0] = '\0';
+	if (json_is_object(notes))
+		cri_translate(notes);
+	container_label_all(out, notes);
+	name = note_find(notes, "io.kubernetes.container.name");
+	if (!name)
+		name = note_find(notes, "nerdctl/name");
+	text_copy(name, out->name, sizeof(out->name));
+	type = note_find(notes, "io.kubernetes.cri.container-type");
+	if (!type)
+		type = note_find(notes, "io.kubernetes.cri-o.ContainerType");
+	out->pause = type && !strcmp(type, "sandbox");
+	out->guest = type && !strcmp(type, "container");
+	text_copy(note_find(notes, "io.kubernetes.cri-o.SandboxID"), out->sandbox,
+		  sizeof(out->sandbox));
 	json_decref(root);
 	return 0;
 }
@@ -165,12 +267,54 @@ int cmdline_option(const char *text, size_t len, const char *option, char *out, 
 }
 
 int container_parse_conmon(const char *text, size_t len, struct container *out,
-			   char pidfile[CONTAINER_PATH_MAX])
+			   char pidfile[CONTAINER_PATH_MAX], char bundle[CONTAINER_PATH_MAX])
 {
 	*out = (struct container){};
+	*bundle = '\0';
 	if (cmdline_option(text, len, "-c", out->id, sizeof(out->id)) ||
 	    cmdline_option(text, len, "-p", pidfile, CONTAINER_PATH_MAX))
 		return -EBADMSG;
 	cmdline_option(text, len, "-n", out->name, sizeof(out->name));
+	cmdline_option(text, len, "-b", bundle, CONTAINER_PATH_MAX);
 	return 0;
+}
+
+json_t *container_parse_podman(const char *text, size_t len)
+{
+	static const char ok[] = "HTTP/1.0 200 ", end[] = "\r\n\r\n";
+	const char *body;
+	json_t *list;
+
+	if (len < sizeof(ok) || memcmp(text, ok, sizeof(ok) - 1))
+		return NULL;
+	body = memmem(text, len, end, sizeof(end) - 1);
+	if (!body)
+		return NULL;
+	body += sizeof(end) - 1;
+	list = json_loadb(body, text + len - body, 0, NULL);
+	if (list && !json_is_array(list)) {
+		json_decref(list);
+		return NULL;
+	}
+	return list;
+}
+
+void container_take_podman(struct container *container, json_t *list)
+{
+	const char *id, *pod;
+	json_t *item;
+	size_t i;
+
+	json_array_foreach(list, i, item) {
+		id = json_string_value(json_object_get(item, "Id"));
+		if (!id || strcmp(id, container->id))
+			continue;
+		container_label_all(container, json_object_get(item, "Labels"));
+		pod = note_find(item, "PodName");
+		if (pod)
+			pod_set(container, NULL, pod);
+		if (json_is_true(json_object_get(item, "IsInfra")))
+			container->pause = true;
+		return;
+	}
 }

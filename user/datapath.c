@@ -39,7 +39,7 @@ static const struct argp_option where_options[] = {
 static const struct argp_option datapath_options[] = {
 	{ "node", 'n', "NODE", 0,
 	  "Watch this node: netns:NAME, pid:N, path:/run/netns/X, container:NAME-OR-ID, "
-	  "cgroup:PATH or host, with NAME= in front to call it NAME; repeats (default: all)",
+	  "compose:PROJECT[/SERVICE], label:KEY[=VALUE], pod:[NAMESPACE/]NAME, cgroup:PATH or host, with NAME= in front to call it NAME; repeats (default: all)",
 	  1 },
 	{ "interface", 'i', "DEVICE", 0,
 	  "Watch this device as a node of its own: a mirror port, a tap, a bridge with its ports; "
@@ -124,6 +124,16 @@ static void skew_add(struct datapath_options *o, const char *arg)
 	o->skews_n++;
 }
 
+int attach_how_parse(const char *text, __u32 *how)
+{
+	if (strcmp(text, "auto") && strcmp(text, "clsact") && strcmp(text, "tcx"))
+		return -EINVAL;
+	*how = !strcmp(text, "tcx")	 ? ATTACHED_TCX
+	       : !strcmp(text, "clsact") ? ATTACHED_CLSACT
+					 : ATTACH_AUTO;
+	return 0;
+}
+
 static __u64 number(const char *option, const char *arg, __u64 most)
 {
 	__u64 n;
@@ -173,11 +183,8 @@ static error_t datapath_parse(int key, char *arg, struct argp_state *state)
 		o->sizes.ring_bytes = bytes;
 		return 0;
 	case OPT_ATTACH:
-		if (strcmp(arg, "auto") && strcmp(arg, "clsact") && strcmp(arg, "tcx"))
+		if (attach_how_parse(arg, &o->attach_how))
 			refuse("attach", arg, "not a way to attach; auto, clsact or tcx");
-		o->attach_how = !strcmp(arg, "tcx")	 ? ATTACHED_TCX
-				: !strcmp(arg, "clsact") ? ATTACHED_CLSACT
-							 : ATTACH_AUTO;
 		return 0;
 	case OPT_STATE_DIR:
 		o->state_dir = arg;
@@ -248,7 +255,7 @@ int datapath_up(struct tidemark *t, const struct datapath_options *o, bool tempo
 	t->settings->every_packet = o->every_packet;
 	t->settings->every_packet_up = o->every_packet && !temporary;
 	t->settings->all = choice.all;
-	t->settings->temporary = temporary;
+	t->settings->temporary = temporary ? DATAPATH_OF_TRACE : 0;
 	t->settings->attach_how = o->attach_how;
 	t->settings->reading = temporary;
 	t->settings->began_jiffies = tidemark_tick(t);
@@ -256,10 +263,10 @@ int datapath_up(struct tidemark *t, const struct datapath_options *o, bool tempo
 	physical_publish(t);
 	err = state_load(t);
 	if (!err)
-		err = discover_now(t, &choice, false);
+		err = discover_now(t, &choice, o->wait);
 	if (!err)
 		err = interfaces_add(t, o);
-	status = err ? exit_of(err) : datapath_skew(t, o);
+	status = err ? exit_of(err) : o->wait ? 0 : datapath_skew(t, o);
 	if (status) {
 		node_remove_all(t);
 		tidemark_destroy(t);
@@ -267,6 +274,37 @@ int datapath_up(struct tidemark *t, const struct datapath_options *o, bool tempo
 	}
 	t->settings->complete = 1;
 	return 0;
+}
+
+void datapath_every_packet(struct tidemark *t, bool every)
+{
+	t->settings->every_packet = every;
+	for (__u32 i = 0; i < t->clocks_n; i++) {
+		__u32 *flags = &t->clocks[i].flags;
+
+		*flags = every ? *flags | CLOCK_EVERY_PACKET : *flags & ~CLOCK_EVERY_PACKET;
+	}
+}
+
+static bool entries_differ(const struct tidemark *t, enum map map, unsigned wanted)
+{
+	struct bpf_map_info info = {};
+	__u32 len = sizeof(info);
+
+	return wanted && !bpf_obj_get_info_by_fd(t->map[map], &info, &len) &&
+	       info.max_entries != wanted;
+}
+
+const char *datapath_differs(const struct tidemark *t, const struct datapath_options *o)
+{
+	if (o->clock_per_host && !t->settings->clock_per_host)
+		return "--clock host";
+	if (o->attach_how != ATTACH_AUTO && t->settings->attach_how != o->attach_how)
+		return "another --attach";
+	if (entries_differ(t, MAP_flows, o->sizes.flows) ||
+	    entries_differ(t, MAP_nodes, o->sizes.nodes))
+		return "other table sizes";
+	return NULL;
 }
 
 int datapath_down(struct tidemark *t)

@@ -20,6 +20,7 @@ struct datapath_options {
 	size_t skews_n;
 	struct sizes sizes;
 	bool clock_per_host, every_packet;
+	bool wait;	  /* for nodes that are not there yet, instead of failing */
 	__u32 attach_how; /* enum attachment_how */
 	int verbose;
 };
@@ -38,6 +39,15 @@ struct discover_choice datapath_choice(const struct datapath_options *o);
  * one command runs. Returns 0, or an exit status after saying why.
  */
 int datapath_up(struct tidemark *t, const struct datapath_options *o, bool temporary);
+
+/* What was asked for that an open datapath is not, as an option, or NULL. */
+const char *datapath_differs(const struct tidemark *t, const struct datapath_options *o);
+
+/* An event for each segment from now on, or for each burst. */
+void datapath_every_packet(struct tidemark *t, bool every);
+
+/* auto, clsact or tcx; -EINVAL. */
+int attach_how_parse(const char *text, __u32 *how);
 
 /* Take an open datapath down: nodes, state saved, pins. An exit status. */
 int datapath_down(struct tidemark *t);

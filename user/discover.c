@@ -28,6 +28,7 @@ struct discover {
 	struct ring_buffer *newcomers;
 	__u64 walked_ns;	    /* when all namespaces were last walked */
 	bool walk;		    /* and must be again */
+	__u64 named_until_ns;	    /* runtimes may still write down who the newcomers are */
 	struct known *known;	    /* by inode: nodes that need not be asked who they are */
 	size_t known_n, known_size; /* a power of two */
 };
@@ -108,6 +109,11 @@ static void follow_node(struct discover *d, __u32 id, int nsfd)
 	node_link_new(d->t, id, 0);
 }
 
+static bool is_known(const struct walk *walk, __u64 inode)
+{
+	return walk->follow && walk->follow->known_size && known_at(walk->follow, inode)->node;
+}
+
 static int node_found(struct walk *walk, const struct netns_seen *seen, const char *name,
 		      __u32 flags)
 {
@@ -140,7 +146,7 @@ static int namespace_seen(const struct netns_seen *seen, void *ctx)
 	char name[NODE_NAME_MAX];
 	__u64 own = 0;
 
-	if (walk->follow && walk->follow->known_size && known_at(walk->follow, seen->inode)->node)
+	if (is_known(walk, seen->inode))
 		return 0;
 	netns_inode_pid(0, &own);
 	if (choice->all) {
@@ -160,8 +166,25 @@ static int selector_found(const struct netns_seen *seen, const char *name, void 
 {
 	__u64 own = 0;
 
+	if (is_known(ctx, seen->inode))
+		return 0;
 	netns_inode_pid(0, &own);
 	return node_found(ctx, seen, name, seen->inode == own ? NODE_HOST : 0);
+}
+
+/*
+ * Everything that is here now. What selectors mean is asked of each once: asking whether a
+ * namespace is meant, for each namespace, would read the files of runtimes as often.
+ */
+static void walk_all(struct walk *walk)
+{
+	char words[512];
+
+	if (walk->choice->all)
+		netns_each(namespace_seen, walk);
+	for (size_t i = 0; i < walk->choice->selectors_n; i++)
+		selector_each(&walk->choice->selectors[i], selector_found, walk, words,
+			      sizeof(words));
 }
 
 int discover_now(struct tidemark *t, const struct discover_choice *wanted, bool wait)
@@ -175,11 +198,13 @@ int discover_now(struct tidemark *t, const struct discover_choice *wanted, bool 
 	if (choice->all)
 		return netns_each(namespace_seen, &walk);
 	for (size_t i = 0; i < choice->selectors_n && !err; i++) {
-		err = selector_each(&choice->selectors[i], selector_found, &walk, words,
-				    sizeof(words));
+		const struct selector *selector = &choice->selectors[i];
+
+		err = selector_each(selector, selector_found, &walk, words, sizeof(words));
 		if (!err)
 			continue;
-		if (err == -ENOENT && wait) {
+		if (err == -ENOENT &&
+		    (wait || (t->settings->temporary && selector_is_container(selector)))) {
 			log_info("%s; waiting for it", words);
 			err = 0;
 		} else if (*words) { /* else it was said where it failed */
@@ -209,13 +234,15 @@ static int newcomer(void *ctx, void *data, size_t size)
 		/* Gone already, but others may be in there. */
 		if (seen.fd >= 0)
 			close(seen.fd);
-		netns_each(namespace_seen, &walk);
+		walk_all(&walk);
 	} else {
 		namespace_seen(&seen, &walk);
 		close(seen.fd);
 	}
-	if (!d->choice->all && node_by_cookie(d->t, n->cookie, &id))
+	if (!d->choice->all && node_by_cookie(d->t, n->cookie, &id)) {
 		bpf_map_delete_elem(d->t->map[MAP_namespaces], &n->cookie);
+		d->named_until_ns = physical_monotonic_ns() + NAME_SETTLES_NS;
+	}
 	return 0;
 }
 
@@ -281,7 +308,7 @@ void discover_tick(struct discover *d)
 	if (!d->walk || now - d->walked_ns < WALK_NS)
 		return;
 	d->walk = false;
-	netns_each(namespace_seen, &walk);
+	walk_all(&walk);
 	d->walked_ns = physical_monotonic_ns();
 }
 
@@ -367,8 +394,19 @@ static int name_settle(__u32 id, const struct node *node, void *ctx)
 	return 0;
 }
 
+/* A server that has made its sockets rings no more: so look again while a runtime may write. */
+static bool waits_for_container(const struct discover_choice *choice)
+{
+	for (size_t i = 0; i < choice->selectors_n; i++)
+		if (selector_is_container(&choice->selectors[i]))
+			return true;
+	return false;
+}
+
 void discover_names(struct discover *d)
 {
 	if (d->choice->all)
 		node_each(d->t, name_settle, d);
+	else if (physical_monotonic_ns() < d->named_until_ns && waits_for_container(d->choice))
+		d->walk = true;
 }

@@ -21,7 +21,8 @@ struct discover_choice {
 
 /*
  * Make nodes of what is here now. A selector that finds nothing is an error, said, unless
- * `wait`: then it may come later. What could not be attached is said and left out.
+ * `wait`: then it may come later; so may containers, where a trace follows them. What could not be
+ * attached is said and left out.
  */
 int discover_now(struct tidemark *t, const struct discover_choice *choice, bool wait);
 

@@ -220,10 +220,11 @@ int event_log_write(struct event_log *log, const struct joined *joined)
 	return out_row(log->out);
 }
 
-int event_log_gap(struct event_log *log, __u32 node, __u64 stamp, __u64 wall_ns, __u64 count)
+int event_log_gap(struct event_log *log, __u32 node, __u64 stamp, __u64 wall_ns, __u64 count,
+		  const char *reason)
 {
 	out_head(log, EVENT_gap, node, stamp, wall_ns);
 	out_u64(log->out, COUNT, count);
-	out_str(log->out, REASON, "no room in the ring of events: read faster, or --ring SIZE");
+	out_str(log->out, REASON, reason);
 	return out_row(log->out);
 }

@@ -19,7 +19,10 @@ struct event_log *event_log_open(const struct tidemark *t, FILE *file, const cha
 int event_log_write(struct event_log *log, const struct joined *joined);
 
 /* So many events of a node were lost, up to this stamp. */
-int event_log_gap(struct event_log *log, __u32 node, __u64 stamp, __u64 wall_ns, __u64 count);
+int event_log_gap(struct event_log *log, __u32 node, __u64 stamp, __u64 wall_ns, __u64 count,
+		  const char *reason);
+
+#define GAP_RING "no room in the ring of events: read faster, or --ring SIZE"
 
 /* Names are read again: a node was named or renamed. */
 void event_log_rename(struct event_log *log);

@@ -17,6 +17,7 @@
 #include "log.h"
 #include "out.h"
 #include "physical.h"
+#include "show.h"
 #include "units.h"
 #include "wire.h"
 
@@ -26,6 +27,7 @@ struct flows {
 	bool json;
 	__u64 watch_ns;
 	const char *node;
+	__u64 most;    /* 0: all of them */
 	__u32 hz, now; /* jiffies */
 	struct out *out;
 };
@@ -178,6 +180,8 @@ static int flows_of(struct flows *flows, enum map map)
 		ret = flow_print(flows, &key, &f, node.name, map == MAP_flows);
 		if (ret)
 			return ret;
+		if (flows->most && !--flows->most)
+			return 1;
 	}
 	return 0;
 }
@@ -212,6 +216,17 @@ static int flows_print(struct flows *flows)
 	ticks_read(flows);
 	err = flows_of(flows, MAP_flows);
 	return err ? err : flows_of(flows, MAP_embryonic);
+}
+
+int flows_json(const struct tidemark *t, const char *node, __u64 most, FILE *file)
+{
+	struct flows flows = { .t = *t, .node = node, .most = most };
+
+	flows.out = out_open(file, columns, OUT_JSON);
+	if (!flows.out)
+		return 1;
+	flows_print(&flows);
+	return out_finish(flows.out, 0);
 }
 
 static volatile sig_atomic_t stopped;

@@ -135,7 +135,10 @@ static void help_complete(void)
 		complete_options(c->argp);
 		puts(" --help\" ;;");
 	}
-	puts("\t\tesac\n\tfi\n\tmapfile -t COMPREPLY < <(compgen -W \"$words\" -- \"$word\")\n}\n"
+	puts("\t\tesac\n\tfi\n"
+	     "\tcase ${COMP_WORDS[COMP_CWORD - 1]} in -n | --node)\n"
+	     "\t\twords=\"netns: pid: path: container: compose: label: pod: cgroup: host\"\n"
+	     "\t\tcompopt -o nospace ;;\n\tesac\n\tmapfile -t COMPREPLY < <(compgen -W \"$words\" -- \"$word\")\n}\n"
 	     "complete -o default -F _tidemark tidemark");
 }
 

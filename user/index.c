@@ -209,6 +209,8 @@ static __u32 record_mask(const struct catalog_track *t)
 		(k->mpls ? RECORD_MPLS : 0) | (k->vni ? RECORD_VNI : 0) |
 		(k->mark ? RECORD_MARK : 0) | (k->pid ? RECORD_PID : 0) |
 		(k->comm[0] ? RECORD_COMM : 0) | (t->last_stamp ? RECORD_STAMP : 0) |
+		(k->class ? RECORD_CLASS : 0) |
+		(k->ethertype != (mask & RECORD_V4 ? FILTER_IP : FILTER_IP6) ? RECORD_TYPE : 0) |
 		(t->packets[0] ? RECORD_BACK : 0) | (t->packets[1] ? RECORD_FORTH : 0);
 	return mask;
 }
@@ -240,6 +242,13 @@ static void record_positions(struct builder *b, struct text *to, const struct ca
 	}
 }
 
+/* Mostly the wall clock's, with a small count: two bytes instead of eight. */
+static void record_stamp(struct text *to, __u64 stamp, __u64 wall_ns)
+{
+	add_varint(to, zigzag((__s64)(stamp >> 16) - (__s64)(wall_ns >> 16)));
+	add_varint(to, stamp & 0xffff);
+}
+
 static void record_add(struct builder *b, struct text *to, __u32 track)
 {
 	const struct catalog_track *t = &b->c->tracks[track];
@@ -252,8 +261,10 @@ static void record_add(struct builder *b, struct text *to, __u32 track)
 		record_flow(to, &k->inner, mask & RECORD_INNER_V4, !(mask & RECORD_INNER_V4));
 	add_varint(to, k->flow.node);
 	add_varint(to, k->device);
-	add_varint(to, k->ethertype);
-	add_varint(to, k->class);
+	if (mask & RECORD_TYPE)
+		add_varint(to, k->ethertype);
+	if (mask & RECORD_CLASS)
+		add_varint(to, k->class);
 	if (mask & RECORD_VLAN)
 		add_varint(to, k->vlan[0]);
 	if (mask & RECORD_VLANS)
@@ -275,8 +286,8 @@ static void record_add(struct builder *b, struct text *to, __u32 track)
 	add_varint(to, t->first_ns - b->c->first_ns);
 	add_varint(to, t->last_ns - t->first_ns);
 	if (mask & RECORD_STAMP) {
-		add_varint(to, t->first_stamp - b->c->first_stamp);
-		add_varint(to, t->last_stamp - t->first_stamp);
+		record_stamp(to, t->first_stamp, t->first_ns);
+		record_stamp(to, t->last_stamp, t->last_ns);
 	}
 	if (mask & RECORD_BACK)
 		record_positions(b, to, t, track, false);

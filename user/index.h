@@ -79,6 +79,8 @@ enum index_part {
 #define RECORD_STAMP (1U << 11)
 #define RECORD_BACK (1U << 12) /* packets from remote to local */
 #define RECORD_FORTH (1U << 13)
+#define RECORD_TYPE (1U << 14) /* another ethertype than the addresses' */
+#define RECORD_CLASS (1U << 15)
 
 /* The index of a catalog, as one buffer to be freed; `chunks` are checksums of the segment. */
 int index_build(const struct catalog *c, const __u32 *chunks, __u32 chunks_n, void **at,

@@ -228,8 +228,11 @@ static void key_read(struct bytes *b, struct track *k, __u32 mask)
 		flow_read(b, &k->inner, mask & RECORD_INNER_V4, !(mask & RECORD_INNER_V4));
 	k->flow.node = (__u32)bytes_varint(b);
 	k->device = (__u32)bytes_varint(b);
-	k->ethertype = (__u16)bytes_varint(b);
-	k->class = (__u8)bytes_varint(b);
+	k->ethertype = mask & RECORD_V4 ? FILTER_IP : FILTER_IP6;
+	if (mask & RECORD_TYPE)
+		k->ethertype = (__u16)bytes_varint(b);
+	if (mask & RECORD_CLASS)
+		k->class = (__u8)bytes_varint(b);
 	if (mask & RECORD_VLAN)
 		k->vlan[0] = (__u16)bytes_varint(b);
 	if (mask & RECORD_VLANS)
@@ -296,6 +299,13 @@ static int record_at(struct index *x, __u32 track, struct bytes *b)
 	return 0;
 }
 
+static __u64 stamp_read(struct bytes *b, __u64 wall_ns)
+{
+	__u64 upper = (wall_ns >> 16) + (__u64)unzigzag(bytes_varint(b));
+
+	return upper << 16 | (bytes_varint(b) & 0xffff);
+}
+
 int index_track(struct index *x, __u32 track, struct catalog_track *t, unsigned halves,
 		struct index_refs *refs)
 {
@@ -311,8 +321,8 @@ int index_track(struct index *x, __u32 track, struct catalog_track *t, unsigned 
 	t->first_ns = x->about.first_ns + bytes_varint(&b);
 	t->last_ns = t->first_ns + bytes_varint(&b);
 	if (mask & RECORD_STAMP) {
-		t->first_stamp = x->about.first_stamp + bytes_varint(&b);
-		t->last_stamp = t->first_stamp + bytes_varint(&b);
+		t->first_stamp = stamp_read(&b, t->first_ns);
+		t->last_stamp = stamp_read(&b, t->last_ns);
 	}
 	if (b.bad)
 		return -EBADMSG;

@@ -304,6 +304,8 @@ static int cursor_turn(struct merge *m, struct merge_cursor *c)
 
 	if (!c->active)
 		err = segment_find(&c->segment, m->from_ns, m->to_ns, 0, &c->refs);
+	if (!c->active && !err)
+		segment_expect(&c->segment, &c->refs);
 	c->active = true;
 	if (!err)
 		err = cursor_fill(m, c);

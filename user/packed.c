@@ -33,12 +33,18 @@ struct packed {
 /* Of each frame its two lengths; then how many, a byte of flags, a magic number. */
 static int table_read(struct packed *p)
 {
-	const unsigned char *end = p->file.at + p->file.size, *at;
+	const unsigned char *end, *at;
 	__u64 offset = 0, frames;
 
-	if (p->file.size < 17 || get_u32(end - 4) != PACK_TABLE_END || end[-5])
+	if (p->file.size < 17)
+		return -EBADMSG;
+	end = p->file.at + p->file.size;
+	if (get_u32(end - 4) != PACK_TABLE_END || end[-5])
 		return -EBADMSG;
 	frames = get_u32(end - 9);
+	if (!p->size && frames &&
+	    frames <= (p->file.size - 17) / 8) /* whoever asks does not know */
+		p->size = (frames - 1) * PACK_FRAME + get_u32(end - 13);
 	if (frames != (p->size + PACK_FRAME - 1) / PACK_FRAME || frames * 8 + 17 > p->file.size)
 		return -EBADMSG;
 	p->offsets = malloc((frames + 1) * sizeof(*p->offsets));
@@ -136,6 +142,11 @@ const unsigned char *packed_at(struct packed *p, __u64 offset, __u64 bytes)
 		from = 0;
 	}
 	return p->span;
+}
+
+__u64 packed_size(const struct packed *p)
+{
+	return p->size;
 }
 
 void packed_close(struct packed *p)

@@ -23,6 +23,7 @@
 #include "physical.h"
 #include "recorder.h"
 #include "replay.h"
+#include "segment.h"
 #include "state.h"
 #include "units.h"
 
@@ -40,6 +41,7 @@ struct record {
 	struct class_list classes;
 	__u64 cutoff, duration_ns, stats_ns;
 	const char *file;
+	bool reindex;
 	struct {
 		enum order what;
 		const char *text;
@@ -217,7 +219,8 @@ static int adopt(struct record *r)
 	}
 	state_load(t);
 	/* Left by one that was killed: whom it did not know can be added. */
-	if (t->settings->temporary && r->o.selectors_n && discover_now(t, &r->choice, false))
+	if (t->settings->temporary == DATAPATH_OF_TRACE && r->o.selectors_n &&
+	    discover_now(t, &r->choice, false))
 		return 1;
 	r->choice.all = t->settings->all;
 	r->choice.selectors_n = 0;
@@ -274,7 +277,7 @@ static int close_all(struct record *r, int status)
 	if (r->promisc >= 0)
 		close(r->promisc);
 	if (r->open && !r->gone) {
-		if (!t->settings->temporary || traced(t))
+		if (t->settings->temporary != DATAPATH_OF_TRACE || traced(t))
 			state_save(t, STATE_AHEAD_NS);
 		else if ((t->lock < 0 && tidemark_lock(t)) || datapath_down(t))
 			status = 1;
@@ -362,6 +365,7 @@ enum {
 	OPT_STATS,
 	OPT_ZSTD,
 	OPT_KEY,
+	OPT_REINDEX,
 };
 
 static const struct argp_option options[] = {
@@ -380,6 +384,7 @@ static const struct argp_option options[] = {
 	{ "stats", OPT_STATS, "SPAN", 0, "A line for each class in DIR/stats.jsonl (default 10s)",
 	  0 },
 	{ "duration", OPT_DURATION, "SPAN", 0, "Stop after 90s, 15m, 2h...", 0 },
+	{ "reindex", OPT_REINDEX, NULL, 0, "Make the indexes in DIR anew from its packets", 0 },
 	{ "suspend", OPT_SUSPEND, "CONN", 0,
 	  "Of this connection, keep everything from now on: 'conn ADDR:PORT ADDR:PORT'", 1 },
 	{ "resume", OPT_RESUME, "CONN", 0, "Its cutoff is valid again", 1 },
@@ -424,7 +429,7 @@ static void span_set(const char *option, const char *arg, __u64 *ns)
 
 static void arguments_check(const struct record *r, struct argp_state *state)
 {
-	if (r->orders && (r->file || r->to.dir))
+	if (r->orders && (r->file || r->to.dir || r->reindex))
 		argp_error(state, "--suspend, --resume, --assign and --unassign go without -d");
 	if (!r->orders && !r->to.dir)
 		argp_error(state, "where to? -d DIR");
@@ -473,6 +478,9 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 	case OPT_DURATION:
 		span_set("duration", arg, &r->duration_ns);
 		return 0;
+	case OPT_REINDEX:
+		r->reindex = true;
+		return 0;
 	case OPT_SUSPEND:
 	case OPT_RESUME:
 	case OPT_ASSIGN:
@@ -507,6 +515,8 @@ int cmd_record(int argc, char **argv)
 		log_error("%s: %s", r.to.dir, strerror(errno));
 		return 1;
 	}
+	if (r.reindex)
+		return segments_reindex(r.to.dir, r.to.key_file) ? 1 : 0;
 	status = r.file ? record_file(&r) : record_live(&r);
 	class_free(&r.classes);
 	return status;

@@ -292,8 +292,7 @@ static int rings_begin(struct recorder *r)
 	}
 	readers_free(r);
 	if (!err)
-		err = rings_put(t->map[MAP_packets], t->cpus,
-				r->o.ring_bytes);
+		err = rings_put(t->map[MAP_packets], t->cpus, r->o.ring_bytes);
 	return err ? err : readers_open(r);
 }
 

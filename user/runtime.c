@@ -4,6 +4,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -11,7 +12,10 @@
 #include <unistd.h>
 
 #include "container.h"
+#include "foreign.h"
 #include "netns.h"
+#include "newborn.h"
+#include "podman.h"
 #include "runtime.h"
 
 /* Shorter beginnings of an id are more likely a name that is not there yet. */
@@ -26,44 +30,8 @@ struct walk {
 	char task_roots[8][CONTAINER_PATH_MAX]; /* told by shims, each once */
 	int task_roots_n;
 	__u64 pidns;
+	struct podman podman;
 };
-
-/* Regular files only, and never more than @size: they are somebody else's. */
-static int file_read(const char *path, char *buf, size_t size, size_t *len)
-{
-	ssize_t got = 0;
-	struct stat st;
-	int fd, err = 0;
-
-	fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
-	if (fd < 0)
-		return -errno;
-	if (fstat(fd, &st) || !S_ISREG(st.st_mode))
-		err = -EINVAL;
-	for (*len = 0; !err && *len < size; *len += got) {
-		got = read(fd, buf + *len, size - *len);
-		if (got <= 0) {
-			err = got < 0 ? -errno : 0;
-			break;
-		}
-	}
-	close(fd);
-	return !err && *len == size ? -EFBIG : err;
-}
-
-static int file_pid(const char *path, pid_t *pid)
-{
-	char text[32];
-	size_t len;
-	int err;
-
-	err = file_read(path, text, sizeof(text) - 1, &len);
-	if (err)
-		return err;
-	text[len] = '\0';
-	*pid = atoi(text);
-	return *pid > 0 ? 0 : -EBADMSG;
-}
 
 typedef int (*parse_fn)(const char *text, size_t len, struct container *out);
 
@@ -73,12 +41,10 @@ static int file_parse(const char *path, parse_fn parse, struct container *out)
 	size_t len;
 	int err;
 
-	text = malloc(CONTAINER_FILE_MAX);
+	text = foreign_load(path, CONTAINER_FILE_MAX, &len);
 	if (!text)
-		return -ENOMEM;
-	err = file_read(path, text, CONTAINER_FILE_MAX, &len);
-	if (!err)
-		err = parse(text, len, out);
+		return -errno;
+	err = parse(text, len, out);
 	free(text);
 	return err;
 }
@@ -90,7 +56,7 @@ static unsigned long long process_started(pid_t pid)
 	size_t len;
 
 	snprintf(path, sizeof(path), "/proc/%d/stat", pid);
-	if (file_read(path, text, sizeof(text) - 1, &len))
+	if (foreign_read(path, text, sizeof(text) - 1, &len))
 		return 0;
 	text[len] = '\0';
 	/* The name, in brackets, may hold anything. The start is the 20th field after it. */
@@ -113,14 +79,24 @@ static void container_check_cgroup(struct container *container)
 	char path[64], text[8192];
 	size_t len;
 
+	if (!container->pid)
+		return;
 	snprintf(path, sizeof(path), "/proc/%d/cgroup", container->pid);
-	if (file_read(path, text, sizeof(text) - 1, &len)) {
+	if (foreign_read(path, text, sizeof(text) - 1, &len)) {
 		container->pid = 0;
 		return;
 	}
 	text[len] = '\0';
 	if (!strstr(text, container->id))
 		container->pid = 0;
+}
+
+static int container_tell(struct container *container, container_fn fn, void *ctx)
+{
+	int err = fn(container, ctx);
+
+	container_free(container);
+	return err;
 }
 
 static int read_docker(const char *dir, const char *id, container_fn fn, void *ctx)
@@ -132,7 +108,7 @@ static int read_docker(const char *dir, const char *id, container_fn fn, void *c
 	if (file_parse(path, container_parse_docker, &found))
 		return 0;
 	container_check_cgroup(&found);
-	return fn(&found, ctx);
+	return container_tell(&found, fn, ctx);
 }
 
 static int read_runc(const char *dir, const char *id, container_fn fn, void *ctx)
@@ -144,7 +120,7 @@ static int read_runc(const char *dir, const char *id, container_fn fn, void *ctx
 	if (file_parse(path, container_parse_runc, &found))
 		return 0;
 	container_check_start(&found);
-	return fn(&found, ctx);
+	return container_tell(&found, fn, ctx);
 }
 
 static int read_crun(const char *dir, const char *id, container_fn fn, void *ctx)
@@ -157,7 +133,7 @@ static int read_crun(const char *dir, const char *id, container_fn fn, void *ctx
 		return 0;
 	strcpy(found.id, id);
 	container_check_start(&found);
-	return fn(&found, ctx);
+	return container_tell(&found, fn, ctx);
 }
 
 static int read_task(const char *dir, const char *id, container_fn fn, void *ctx)
@@ -167,14 +143,14 @@ static int read_task(const char *dir, const char *id, container_fn fn, void *ctx
 	pid_t pid;
 
 	snprintf(path, sizeof(path), "%s/%s/init.pid", dir, id);
-	if (strlen(id) >= sizeof(found.id) || file_pid(path, &pid))
+	if (strlen(id) >= sizeof(found.id) || foreign_pid(path, &pid))
 		return 0;
 	snprintf(path, sizeof(path), "%s/%s/config.json", dir, id);
 	if (file_parse(path, container_parse_oci, &found))
 		found = (struct container){};
 	strcpy(found.id, id);
 	found.pid = pid;
-	return fn(&found, ctx);
+	return container_tell(&found, fn, ctx);
 }
 
 /* Calls @reader for what is in @dir; a directory that is not there has nothing in it. */
@@ -237,18 +213,6 @@ static int dockerd_read(pid_t pid, const char *cmdline, size_t len, struct walk 
 	return root_read(path, read_docker, walk->fn, walk->ctx);
 }
 
-static int conmon_read(const char *cmdline, size_t len, struct walk *walk)
-{
-	char pidfile[CONTAINER_PATH_MAX];
-	struct container found;
-
-	if (container_parse_conmon(cmdline, len, &found, pidfile))
-		return 0;
-	if (file_pid(pidfile, &found.pid))
-		found.pid = 0;
-	return walk->fn(&found, walk->ctx);
-}
-
 /* A shim stands in the bundle of its task, ROOT/NAMESPACE/ID. */
 static void shim_note(pid_t pid, struct walk *walk)
 {
@@ -296,7 +260,7 @@ static int process_read(pid_t pid, struct walk *walk)
 	enum { DOCKERD, CONMON, SHIM } kind;
 
 	snprintf(path, sizeof(path), "/proc/%d/status", pid);
-	if (file_read(path, status, sizeof(status) - 1, &len) && len < sizeof(status) - 1)
+	if (foreign_read(path, status, sizeof(status) - 1, &len) && len < sizeof(status) - 1)
 		return 0;
 	status[len] = '\0';
 	if (!strncmp(status, "Name:\tdockerd\n", 14))
@@ -314,10 +278,10 @@ static int process_read(pid_t pid, struct walk *walk)
 		return 0;
 	}
 	snprintf(path, sizeof(path), "/proc/%d/cmdline", pid);
-	if (file_read(path, cmdline, sizeof(cmdline), &len))
+	if (foreign_read(path, cmdline, sizeof(cmdline), &len))
 		return 0;
 	return kind == DOCKERD ? dockerd_read(pid, cmdline, len, walk)
-			       : conmon_read(cmdline, len, walk);
+			       : podman_read(&walk->podman, cmdline, len, walk->fn, walk->ctx);
 }
 
 static int daemons_read(struct walk *walk)
@@ -343,10 +307,10 @@ static int daemons_read(struct walk *walk)
 	return err;
 }
 
-int runtime_each(container_fn fn, void *ctx)
+static int runtime_walk(container_fn fn, void *ctx, bool ask)
 {
 	static const char tasks[] = "/run/containerd/io.containerd.runtime.v2.task";
-	struct walk walk = { .fn = fn, .ctx = ctx, .task_roots_n = 1 };
+	struct walk walk = { .fn = fn, .ctx = ctx, .task_roots_n = 1, .podman.ask = ask };
 	int err;
 
 	strcpy(walk.task_roots[0], tasks);
@@ -361,14 +325,27 @@ int runtime_each(container_fn fn, void *ctx)
 		err = root_read_deep("/run/containerd/runc", read_runc, fn, ctx);
 	if (!err)
 		err = root_read("/run/crun", read_crun, fn, ctx);
+	podman_forget(&walk.podman);
 	return err;
+}
+
+int runtime_each(container_fn fn, void *ctx)
+{
+	return runtime_walk(fn, ctx, false);
+}
+
+int runtime_each_labelled(container_fn fn, void *ctx)
+{
+	return runtime_walk(fn, ctx, true);
 }
 
 void container_label(const struct container *container, char *out, size_t size)
 {
 	size_t len = strspn(container->id, "0123456789abcdef");
 
-	if (container->name[0])
+	if (container->pod[0])
+		snprintf(out, size, "%s", container->pod);
+	else if (container->name[0])
 		snprintf(out, size, "%s", container->name);
 	else if (len == 64 && !container->id[len])
 		snprintf(out, size, "%.*s", ID_SHORT, container->id);
@@ -376,20 +353,41 @@ void container_label(const struct container *container, char *out, size_t size)
 		snprintf(out, size, "%s", container->id);
 }
 
+void container_copy(struct container *to, const struct container *from)
+{
+	*to = *from;
+	to->labels = NULL;
+}
+
+/* How well it says whose network namespace this is: as a pod, as its owner, as anyone with a name. */
+static int container_standing(const struct container *container)
+{
+	return container->pod[0] ? 3 : !container->name[0] ? 0 : container->guest ? 1 : 2;
+}
+
+bool container_speaks_before(const struct container *one, const struct container *other)
+{
+	int a = container_standing(one), b = container_standing(other);
+
+	/* Where several share one namespace, it is the one that was there first. */
+	return a != b ? a > b : one->pid < other->pid;
+}
+
 struct wanted {
 	const char *text;
 	__u64 inode; /* looked for, or of what was found */
 	int rank;    /* of what was found; 0 nothing yet */
 	int several;
+	struct newborn newborn;
 	struct container found;
 };
 
 /* How well it answers to @text: by its name best, by the beginning of its id least. */
 static int container_rank(const struct container *container, const char *text)
 {
-	const char *slash = strrchr(container->name, '/');
+	const char *slash = strrchr(container->pod, '/');
 
-	if (!strcmp(container->name, text))
+	if (!strcmp(container->name, text) || !strcmp(container->pod, text))
 		return 4;
 	if (!strcmp(container->id, text))
 		return 3;
@@ -403,32 +401,38 @@ static int container_rank(const struct container *container, const char *text)
 static int wanted_by_text(const struct container *container, void *ctx)
 {
 	struct wanted *wanted = ctx;
+	struct container running = *container;
 	__u64 inode;
 	int rank;
 
 	rank = container_rank(container, wanted->text);
-	if (!rank || rank < wanted->rank || !container->pid)
+	if (!rank || rank < wanted->rank)
 		return 0;
-	if (netns_inode_pid(container->pid, &inode))
+	running.pid = newborn_process(&wanted->newborn, container, &inode);
+	container = &running;
+	if (!running.pid)
 		return 0;
 	if (rank > wanted->rank) {
 		wanted->rank = rank;
 		wanted->several = 0;
 		wanted->inode = inode;
-		wanted->found = *container;
+		container_copy(&wanted->found, container);
 	} else if (inode != wanted->inode) {
 		wanted->several = 1;
-	} else if (!wanted->found.name[0]) {
-		wanted->found = *container;
+	} else if (container_speaks_before(container, &wanted->found)) {
+		container_copy(&wanted->found, container);
 	}
 	return 0;
 }
 
-int runtime_find(const char *text, struct container *out)
+int runtime_find(const char *text, pid_t newborn, struct container *out)
 {
 	struct wanted wanted = { .text = text };
 	int err;
 
+	/* Not by its cgroup? Then by its file, as any other. */
+	if (newborn && newborn_read(newborn, &wanted.newborn))
+		wanted.newborn.pid = 0;
 	err = runtime_each(wanted_by_text, &wanted);
 	if (err)
 		return err;
@@ -441,18 +445,15 @@ int runtime_find(const char *text, struct container *out)
 static int wanted_by_netns(const struct container *container, void *ctx)
 {
 	struct wanted *wanted = ctx;
-	int rank = container->name[0] ? 2 : 1;
 	__u64 inode;
 
-	if (!container->pid || rank < wanted->rank)
-		return 0;
-	/* Where several share one namespace, it is the one that was there first. */
-	if (rank == wanted->rank && container->pid >= wanted->found.pid)
+	if (!container->pid ||
+	    (wanted->rank && !container_speaks_before(container, &wanted->found)))
 		return 0;
 	if (netns_inode_pid(container->pid, &inode) || inode != wanted->inode)
 		return 0;
-	wanted->rank = rank;
-	wanted->found = *container;
+	wanted->rank = 1;
+	container_copy(&wanted->found, container);
 	return 0;
 }
 

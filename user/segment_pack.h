@@ -20,11 +20,14 @@ int segment_pack(int dir, const char *base, const struct segments_options *optio
 /* A packed segment, unpacked where it is read. */
 struct packed;
 
-/* Takes over the file. -EBADMSG, -ENOKEY... */
+/* Takes over the file. `segment_bytes`: of the segment as it was, 0 if it is not known. -EBADMSG.
+ * packed_close() is to be called all the same.
+ */
 int packed_open(struct packed **packed, int fd, __u64 segment_bytes);
 
 /* Bytes of the segment as it was; good until the next call. NULL: damaged. */
 const unsigned char *packed_at(struct packed *packed, __u64 offset, __u64 bytes);
+__u64 packed_size(const struct packed *packed);
 void packed_close(struct packed *packed);
 
 #endif

@@ -11,6 +11,7 @@
 #include "segment_read.h"
 #include "text.h"
 
+#define EXPECTED_MOST 2048 /* packets; of more, the disk reads ahead by itself */
 #define DAMAGED "damaged; what is in it cannot be trusted"
 
 const struct catalog *segment_about(const struct segment *s)
@@ -128,7 +129,7 @@ int segment_refresh(struct segment *s)
 	if (s->sealed)
 		return 0;
 	err = journal_read(s->journal, &s->reader, &s->catalog);
-	if (err || !s->has_data || !s->data.at || s->data.size >= s->catalog.end)
+	if (err || !s->has_data || s->packed || s->data.size >= s->catalog.end)
 		return err;
 	/* The file has grown beyond what is mapped. */
 	err = dup(s->data.fd);
@@ -334,6 +335,14 @@ static const unsigned char *data_at(struct segment *s, __u64 offset, __u64 bytes
 	return bytes && offset + bytes <= segment_about(s)->end
 		       ? checked_at(&s->data, offset, bytes)
 		       : NULL;
+}
+
+void segment_expect(struct segment *s, const struct index_refs *refs)
+{
+	if (s->packed || !s->data.at || refs->n > EXPECTED_MOST)
+		return;
+	for (__u32 i = 0; i < refs->n; i++)
+		checked_expect(&s->data, (refs->at[i] >> 32) * CATALOG_UNIT, 2048);
 }
 
 static __u64 comment_stamp(const struct pcapng_packet *p)

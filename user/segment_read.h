@@ -60,6 +60,9 @@ int segment_count(struct segment *s, __u64 *packets);
 int segment_find(struct segment *s, __u64 from_ns, __u64 to_ns, __u32 from,
 		 struct index_refs *refs);
 
+/* Those packets will be read next: of a few, on a disk, all are fetched at once. */
+void segment_expect(struct segment *s, const struct index_refs *refs);
+
 /* NULL: damaged. Good until the next call. */
 const struct catalog_track *segment_track(struct segment *s, __u32 track);
 const struct catalog_device *segment_device(const struct segment *s, const struct track *track);

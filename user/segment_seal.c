@@ -70,26 +70,34 @@ static int chunks_make(int fd, __u32 **chunks, __u32 *n)
 	return *chunks ? 0 : -ENOMEM;
 }
 
-int segment_seal(int dir, const char *base, int fd, const struct catalog *c)
+int segment_index(int dir, const char *base, const struct catalog *c, const __u32 *chunks,
+		  __u32 chunks_n)
 {
 	char text[STORE_NAME_MAX + 16];
-	__u32 *chunks = NULL, n = 0;
 	size_t size = 0;
 	void *at = NULL;
-	int err;
+	int err = index_build(c, chunks, chunks_n, &at, &size);
 
-	/* The packets are on disk before anything says they are. */
-	err = fdatasync(fd) ? -errno : chunks_make(fd, &chunks, &n);
-	if (!err)
-		err = index_build(c, chunks, n, &at, &size);
 	if (!err)
 		err = flowlog_write(dir, base, c);
 	if (!err)
 		err = store_write(dir, store_file(text, base, STORE_INDEX), at, size);
 	if (!err)
 		unlinkat(dir, store_file(text, base, STORE_JOURNAL), 0);
-	free(chunks);
 	free(at);
+	return err;
+}
+
+int segment_seal(int dir, const char *base, int fd, const struct catalog *c)
+{
+	__u32 *chunks = NULL, n = 0;
+	int err;
+
+	/* The packets are on disk before anything says they are. */
+	err = fdatasync(fd) ? -errno : chunks_make(fd, &chunks, &n);
+	if (!err)
+		err = segment_index(dir, base, c, chunks, n);
+	free(chunks);
 	return err;
 }
 
@@ -200,7 +208,8 @@ static void expire(struct sealer *s)
 		s->deleted++;
 	}
 	s->kept_n -= n;
-	memmove(s->kept, s->kept + n, s->kept_n * sizeof(*s->kept));
+	if (n)
+		memmove(s->kept, s->kept + n, s->kept_n * sizeof(*s->kept));
 }
 
 /* ---- the thread ------------------------------------------------------------------------------- */

@@ -29,6 +29,10 @@ int sealer_stop(struct sealer *sealer);
 /* Seals one segment: its index, then no journal. -errno. */
 int segment_seal(int dir, const char *base, int fd, const struct catalog *c);
 
+/* The same without a journal; `chunks` checksums of the plain file, if it is plain. */
+int segment_index(int dir, const char *base, const struct catalog *c, const __u32 *chunks,
+		  __u32 chunks_n);
+
 /* Seals a segment from its journal: cut to what that promises. -errno. */
 int segment_recover(int dir, const char *base);
 

@@ -10,10 +10,13 @@
 #include <unistd.h>
 
 #include "cgroup.h"
+#include "group.h"
 #include "runtime.h"
 #include "selector.h"
 
-#define KINDS "netns:NAME, pid:N, path:FILE, container:NAME-OR-ID, cgroup:PATH or host"
+#define KINDS                                                                             \
+	"netns:NAME, pid:N, path:FILE, container:NAME-OR-ID, compose:PROJECT[/SERVICE], " \
+	"label:KEY[=VALUE], pod:[NAMESPACE/]NAME, cgroup:PATH or host"
 
 static const struct {
 	const char *prefix;
@@ -21,8 +24,35 @@ static const struct {
 } prefixes[] = {
 	{ "netns", SELECTOR_NETNS },   { "pid", SELECTOR_PID },
 	{ "path", SELECTOR_PATH },     { "container", SELECTOR_CONTAINER },
-	{ "cgroup", SELECTOR_CGROUP },
+	{ "cgroup", SELECTOR_CGROUP }, { "compose", SELECTOR_COMPOSE },
+	{ "label", SELECTOR_LABEL },   { "pod", SELECTOR_POD },
 };
+
+static const char *const prefix_of[] = {
+	[SELECTOR_COMPOSE] = "compose",
+	[SELECTOR_LABEL] = "label",
+	[SELECTOR_POD] = "pod",
+};
+
+/* As which kind of group the runtimes know it, or -1. */
+static int group_kind_of(const struct selector *selector)
+{
+	switch (selector->kind) {
+	case SELECTOR_COMPOSE:
+		return GROUP_COMPOSE;
+	case SELECTOR_LABEL:
+		return GROUP_LABEL;
+	case SELECTOR_POD:
+		return GROUP_POD;
+	default:
+		return -1;
+	}
+}
+
+bool selector_is_container(const struct selector *selector)
+{
+	return selector->kind == SELECTOR_CONTAINER || group_kind_of(selector) >= 0;
+}
 
 /* Cuts "NAME=" off; a '=' after the first ':' is part of what is named. */
 static int name_parse(const char **text, struct selector *out, char *words, size_t size)
@@ -114,6 +144,14 @@ int selector_parse(const char *text, struct selector *out, char *words, size_t s
 		snprintf(words, size, "%s: a name, not a path; say path:FILE", shown);
 		return -EINVAL;
 	}
+	if (group_kind_of(out) >= 0) {
+		const char *remedy = group_refuse(group_kind_of(out), what);
+
+		if (!remedy)
+			return 0;
+		snprintf(words, size, "%s: %s", shown, remedy);
+		return -EINVAL;
+	}
 	return 0;
 }
 
@@ -126,6 +164,7 @@ struct resolve {
 	size_t size;
 	__u64 *seen; /* inodes told of, for a cgroup */
 	size_t n;
+	pid_t newborn; /* a process that just began, 0 none: only its namespace is of interest */
 };
 
 /* Takes @fd. @name is what to call it unless the user said otherwise. */
@@ -228,10 +267,10 @@ static int resolve_container(struct resolve *resolve)
 	char label[CONTAINER_NAME_MAX];
 	int fd, err;
 
-	err = runtime_find(resolve->selector->what, &container);
+	err = runtime_find(resolve->selector->what, resolve->newborn, &container);
 	if (err == -EEXIST)
 		return resolve_say(resolve, err,
-				   "more than one container begins so; say more of its id");
+				   "more than one container is called so; say its id");
 	if (err == -ENOENT)
 		return resolve_say(resolve, err, "no running container of that name or id");
 	if (err)
@@ -304,6 +343,33 @@ static int resolve_cgroup(struct resolve *resolve)
 	return err;
 }
 
+static int group_step(__u64 inode, pid_t pid, const char *name, void *ctx)
+{
+	struct resolve *resolve = ctx;
+	int fd = netns_open_pid(pid);
+
+	if (fd < 0) /* it has just ended */
+		return 0;
+	(void)inode;
+	resolve->n++;
+	return resolve_tell(resolve, fd, NULL, pid, name);
+}
+
+static int resolve_group(struct resolve *resolve)
+{
+	const struct selector *selector = resolve->selector;
+	int err = group_each(group_kind_of(selector), selector->what, resolve->newborn, group_step,
+			     resolve);
+
+	if (err && err != -ENOENT)
+		return err;
+	if (resolve->n)
+		return 0;
+	snprintf(resolve->words, resolve->size, "%s:%s: no such container is running",
+		 prefix_of[selector->kind], selector->what);
+	return -ENOENT;
+}
+
 static int resolve_host(struct resolve *resolve)
 {
 	int fd = netns_open("/proc/self/ns/net");
@@ -313,6 +379,32 @@ static int resolve_host(struct resolve *resolve)
 	return resolve_tell(resolve, fd, NULL, getpid(), "host");
 }
 
+static int resolve_all(struct resolve *resolve)
+{
+	switch (resolve->selector->kind) {
+	case SELECTOR_WORD:
+		return resolve_word(resolve);
+	case SELECTOR_NETNS:
+		return resolve_netns(resolve);
+	case SELECTOR_PID:
+		return resolve_pid(resolve);
+	case SELECTOR_PATH:
+		return resolve_path(resolve, resolve->selector->what,
+				    basename(resolve->selector->what));
+	case SELECTOR_CONTAINER:
+		return resolve_container(resolve);
+	case SELECTOR_CGROUP:
+		return resolve_cgroup(resolve);
+	case SELECTOR_HOST:
+		return resolve_host(resolve);
+	case SELECTOR_COMPOSE:
+	case SELECTOR_LABEL:
+	case SELECTOR_POD:
+		return resolve_group(resolve);
+	}
+	return -EINVAL;
+}
+
 int selector_each(const struct selector *selector, selector_fn fn, void *ctx, char *words,
 		  size_t size)
 {
@@ -320,23 +412,7 @@ int selector_each(const struct selector *selector, selector_fn fn, void *ctx, ch
 		.selector = selector, .fn = fn, .ctx = ctx, .words = words, .size = size
 	};
 
-	switch (selector->kind) {
-	case SELECTOR_WORD:
-		return resolve_word(&resolve);
-	case SELECTOR_NETNS:
-		return resolve_netns(&resolve);
-	case SELECTOR_PID:
-		return resolve_pid(&resolve);
-	case SELECTOR_PATH:
-		return resolve_path(&resolve, selector->what, basename(selector->what));
-	case SELECTOR_CONTAINER:
-		return resolve_container(&resolve);
-	case SELECTOR_CGROUP:
-		return resolve_cgroup(&resolve);
-	case SELECTOR_HOST:
-		return resolve_host(&resolve);
-	}
-	return -EINVAL;
+	return resolve_all(&resolve);
 }
 
 struct open_one {
@@ -386,6 +462,12 @@ bool selector_matches(const struct selector *selector, const struct netns_seen *
 {
 	struct match match = { .inode = seen->inode, .name = name };
 	char words[256];
+	struct resolve resolve = { .selector = selector,
+				   .fn = match_step,
+				   .ctx = &match,
+				   .words = words,
+				   .size = sizeof(words),
+				   .newborn = seen->pid };
 
-	return selector_each(selector, match_step, &match, words, sizeof(words)) == 1;
+	return resolve_all(&resolve) == 1;
 }

@@ -19,6 +19,9 @@ enum selector_kind {
 	SELECTOR_CONTAINER, /* container:NAME-OR-ID */
 	SELECTOR_CGROUP,    /* cgroup:PATH, the processes in and below it */
 	SELECTOR_HOST,	    /* host, the namespace we were started in */
+	SELECTOR_COMPOSE,   /* compose:PROJECT[/SERVICE] */
+	SELECTOR_LABEL,	    /* label:KEY[=VALUE] */
+	SELECTOR_POD,	    /* pod:[NAMESPACE/]NAME */
 };
 
 struct selector {
@@ -38,8 +41,9 @@ int selector_parse(const char *text, struct selector *out, char *words, size_t s
 typedef int (*selector_fn)(const struct netns_seen *seen, const char *name, void *ctx);
 
 /**
- * Calls @fn for each namespace that is meant and is here now: several only for a cgroup. -ENOENT
- * if there is none (yet); that and other errors are explained in @words. Names may repeat.
+ * Calls @fn for each namespace that is meant and is here now: several only for a cgroup, a compose
+ * project, a label, a pod. -ENOENT if there is none (yet); that and other errors are explained in
+ * @words. Names may repeat.
  */
 int selector_each(const struct selector *selector, selector_fn fn, void *ctx, char *words,
 		  size_t size);
@@ -47,6 +51,9 @@ int selector_each(const struct selector *selector, selector_fn fn, void *ctx, ch
 /** The same for who wants one only: @fd is the caller's to close. */
 int selector_open(const struct selector *selector, int *fd, char name[NODE_NAME_MAX], char *words,
 		  size_t size);
+
+/** Does it name containers by what their runtime says of them? Those may well start later. */
+bool selector_is_container(const struct selector *selector);
 
 /** Is a namespace that turned up later among those meant? If so, @name is what to call it. */
 bool selector_matches(const struct selector *selector, const struct netns_seen *seen,

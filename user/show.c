@@ -13,17 +13,22 @@
 
 #include "../bpf/counter.h"
 #include "cmd.h"
+#include "daemon.h"
 #include "datapath.h"
+#include "group.h"
 #include "log.h"
 #include "out.h"
 #include "physical.h"
 #include "recstat.h"
+#include "show.h"
 
 struct show {
 	struct tidemark t;
 	struct datapath_options o;
+	FILE *file;
 	bool json, titled;
 	struct out *out;
+	struct members *members;
 	char **sections;
 	int sections_n;
 };
@@ -34,7 +39,7 @@ static struct out *table_open(struct show *show, const char *title,
 	if (!show->json)
 		printf("%s%s\n", show->titled ? "\n" : "", title);
 	show->titled = true;
-	return out_open(stdout, columns, show->json ? OUT_JSON : 0);
+	return out_open(show->file, columns, show->json ? OUT_JSON : 0);
 }
 
 /* ---- nodes ------------------------------------------------------------------------- */
@@ -51,7 +56,8 @@ enum {
 	N_DEVICES,
 	N_LOST,
 	N_SINCE,
-	N_PATH
+	N_PATH,
+	N_CONTAINERS
 };
 
 static const struct out_column node_columns[] = {
@@ -67,6 +73,7 @@ static const struct out_column node_columns[] = {
 	[N_LOST] = { "lost", "LOST", 8, 0, OUT_RIGHT },
 	[N_SINCE] = { .key = "since" },
 	[N_PATH] = { .key = "path" },
+	[N_CONTAINERS] = { .key = "containers" },
 	{},
 };
 
@@ -88,7 +95,7 @@ static int show_node(__u32 id, const struct node *node, void *ctx)
 {
 	struct show *show = ctx;
 	const struct clock *c = &show->t.clocks[node->clock];
-	char devices[512];
+	char devices[512], containers[1024];
 	__u64 now = physical_now_ns() + c->skew_ns;
 
 	devices_of(&show->t, id, devices, sizeof(devices));
@@ -109,6 +116,9 @@ static int show_node(__u32 id, const struct node *node, void *ctx)
 	out_wall(show->out, N_SINCE, node->since_ns);
 	if (*node->path)
 		out_str(show->out, N_PATH, node->path);
+	if (show->members && !(node->flags & NODE_INTERFACE) &&
+	    members_of(show->members, node->inode, containers, sizeof(containers)))
+		out_str(show->out, N_CONTAINERS, containers);
 	return out_row(show->out);
 }
 
@@ -117,7 +127,10 @@ static int show_nodes(struct show *show)
 	show->out = table_open(show, "NODES", node_columns);
 	if (!show->out)
 		return 1;
+	/* For programs only: a table has no room for them, and looking takes a moment. */
+	show->members = show->json ? members_read() : NULL;
 	node_each(&show->t, show_node, show);
+	members_free(show->members);
 	return out_finish(show->out, 0);
 }
 
@@ -126,7 +139,7 @@ static int show_nodes(struct show *show)
 static const char *const dir_names[DIRS_NR] = { [DIR_IN] = "in", [DIR_OUT] = "out" };
 
 /* All CPUs added up: the struct is nothing but 64-bit counts. */
-static int counters_read(const struct tidemark *t, __u32 dir, struct counters *sum)
+int counters_read(const struct tidemark *t, __u32 dir, struct counters *sum)
 {
 	int cpus = libbpf_num_possible_cpus();
 	struct counters *each = calloc(cpus, sizeof(*each));
@@ -242,7 +255,7 @@ static const struct out_column map_columns[] = {
 };
 
 /* Room for any key of ours. */
-static __u64 entries_count(int fd)
+__u64 map_entries(int fd)
 {
 	char key[256];
 	__u64 n = 0;
@@ -292,7 +305,7 @@ static int show_maps(struct show *show)
 		out_str(show->out, M_MAP, map_names[i]);
 		out_u64(show->out, M_ID, info.id);
 		if (is_hash(info.type)) {
-			entries = entries_count(show->t.map[i]);
+			entries = map_entries(show->t.map[i]);
 			out_u64(show->out, M_ENTRIES, entries);
 			evicted_set(show, i, entries);
 		}
@@ -363,21 +376,51 @@ static int show_record(struct show *show)
 	return out_finish(show->out, recstat_show(&show->t, show->out) ? 1 : 0);
 }
 
+static int show_daemon(struct show *show)
+{
+	int status;
+
+	if (!show->json && show->titled)
+		fputc('\n', show->file);
+	status = daemon_show(&show->t, show->file, show->json);
+	if (status == -ENOENT && show->sections_n) {
+		log_error("no daemon runs; `tidemark run`");
+		return 1;
+	}
+	return status == -ENOENT ? 0 : status;
+}
+
 /* ---- the command -------------------------------------------------------------------- */
 
 static const struct {
 	const char *name;
 	int (*show)(struct show *show);
 } sections[] = {
-	{ "nodes", show_nodes }, { "stages", show_stages },	      { "counters", show_counters },
-	{ "maps", show_maps },	 { "attachments", show_attachments }, { "record", show_record },
+	{ "nodes", show_nodes },
+	{ "stages", show_stages },
+	{ "counters", show_counters },
+	{ "maps", show_maps },
+	{ "attachments", show_attachments },
+	{ "daemon", show_daemon },
+	{ "record", show_record },
 };
 
 #define SECTIONS (sizeof(sections) / sizeof(sections[0]))
 
+int show_json(const struct tidemark *t, const char *section, FILE *file)
+{
+	struct show show = { .t = *t, .file = file, .json = true };
+
+	for (size_t s = 0; s < SECTIONS; s++)
+		if (!strcmp(section, sections[s].name))
+			return sections[s].show(&show);
+	return 1;
+}
+
 static const char doc[] =
 	"Look at the datapath.\v"
-	"SECTION is nodes, stages, counters, maps, attachments or record; all of them by default. Nothing is "
+	"SECTION is nodes, stages, counters, maps, attachments, daemon or record; all of them by "
+	"default. Nothing is "
 	"loaded or changed. In JSON every line says in `show` what it is.\n"
 	"\n"
 	"Examples:\n"
@@ -387,6 +430,7 @@ static const char doc[] =
 
 static const struct argp_option options[] = {
 	{ "json", 'j', NULL, 0, "One JSON object per line", 0 },
+	{ "state-dir", 's', "DIR", 0, "Where a daemon keeps its state (default " STATE_DIR ")", 0 },
 	{},
 };
 
@@ -394,13 +438,15 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 {
 	struct show *show = state->input;
 
-	(void)arg;
 	switch (key) {
 	case ARGP_KEY_INIT:
 		state->child_inputs[0] = &show->o;
 		return 0;
 	case 'j':
 		show->json = true;
+		return 0;
+	case 's':
+		show->o.state_dir = arg;
 		return 0;
 	case ARGP_KEY_ARGS:
 		show->sections = state->argv + state->next;
@@ -421,7 +467,7 @@ const struct argp show_argp = {
 
 int cmd_show(int argc, char **argv)
 {
-	struct show show = {};
+	struct show show = { .file = stdout };
 	int err, status = 0;
 	size_t s;
 
@@ -432,12 +478,12 @@ int cmd_show(int argc, char **argv)
 		if (s == SECTIONS) {
 			log_error(
 				"%s: nothing to show by that name; nodes, stages, counters, maps, "
-				"attachments or record",
+				"attachments, daemon or record",
 				show.sections[i]);
 			return 2;
 		}
 	}
-	tidemark_init(&show.t, show.o.pin_dir, NULL);
+	tidemark_init(&show.t, show.o.pin_dir, show.o.state_dir);
 	err = tidemark_open(&show.t);
 	if (err == -ENOENT)
 		log_error("%s: no datapath is up there; `tidemark up`", show.t.pin_dir);

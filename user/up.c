@@ -49,27 +49,17 @@ static int selector_is_node(const struct netns_seen *seen, const char *name, voi
 	return 1;
 }
 
-/* An option given now that is not what the datapath was brought up with, or NULL. */
-static const char *option_differs(const struct tidemark *t, const struct datapath_options *o)
-{
-	if (o->clock_per_host && !t->settings->clock_per_host)
-		return "--clock host";
-	if (o->attach_how != ATTACH_AUTO && t->settings->attach_how != o->attach_how)
-		return "another --attach";
-	if (o->every_packet && !t->settings->every_packet_up)
-		return "--every-packet";
-	if (o->sizes.flows || o->sizes.nodes || o->sizes.ring_bytes)
-		return "other table sizes";
-	return NULL;
-}
-
 /* Up already: fine if it is what is asked for. */
 static int up_again(struct tidemark *t, const struct datapath_options *o)
 {
-	const char *differs = option_differs(t, o);
+	const char *differs = datapath_differs(t, o);
 	char words[512];
 	int ret;
 
+	if (!differs && o->every_packet && !t->settings->every_packet_up)
+		differs = "--every-packet";
+	if (!differs && o->sizes.ring_bytes)
+		differs = "--ring";
 	if (differs) {
 		log_error("%s: already up, without %s; `tidemark down` first", t->pin_dir, differs);
 		return 1;
