@@ -2,6 +2,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
 # Recording: what is on disk afterwards is what was on the wire, and what is not was counted.
 
+# shellcheck disable=SC2030,SC2031	# a test is a subshell: what it sets is its own
+
 load lab
 
 setup() {
@@ -64,6 +66,14 @@ replay() { # [ARGS...]
 
 of_class() { # FIELD
 	"$TIDEMARK" show record --json --pin-dir "$PIN" | jq "select(.class == \"${2:-all}\") | .$1"
+}
+
+holds() { # FIELD TEST VALUE
+	test "$(of_class "$1")" "$2" "$3"
+}
+
+dumped() { # PACKETS
+	[ "$(frames count "$DIR/dump.pcap")" = "$1" ]
 }
 
 stats_sum() { # FIELD
@@ -174,7 +184,7 @@ stats_sum() { # FIELD
 	start b tcpdump -i wb -U -s 0 -B 65536 --time-stamp-precision=nano -w "$DIR/dump.pcap"
 	await_line "$DIR/tcpdump.out" 'listening on'
 	[ "$(replay -r 40000)" = 20000 ]
-	await 10 eval '[ "$(frames count "$DIR/dump.pcap")" = 20000 ]'
+	await 10 dumped 20000
 	record_stop
 	kill -TERM "$PID"
 	n=$(frames bytes "$DIR/dump.pcap" "$OUT")
@@ -193,7 +203,7 @@ stats_sum() { # FIELD
 	PIDS+=("$RECORDER")
 	await_line "$DIR/record.words" 'recording 1 nodes'
 	replay -r 30000
-	await 10 eval '[ "$(of_class "stored_packets + .cut_packets")" = 3000 ]'
+	await 10 holds "stored_packets + .cut_packets" = 3000
 	[ "$(of_class cut_packets)" -gt 100 ]
 	record_stop
 }
@@ -204,7 +214,7 @@ stats_sum() { # FIELD
 	tm up -n netns:b
 	record_start -d "$OUT"
 	replay -r 20000
-	await 10 eval '[ "$(of_class stored_packets)" = 1000 ]'
+	await 10 holds "stored_packets" = 1000
 	kill -KILL "$RECORDER"
 	wait "$RECORDER" || :
 	replay -r 20000
@@ -240,8 +250,8 @@ stats_sum() { # FIELD
 	record_start -d "$DIR/small/record" -n netns:b --ring 64m
 	replay -r 40000
 	await_line "$DIR/record.words" 'No space left on device: packets are lost and counted'
-	await 10 eval '[ "$(of_class "stored_packets")" = 20000 ]'
-	await 10 eval '[ "$(of_class lost_packets)" -gt 1000 ]'
+	await 10 holds "stored_packets" = 20000
+	await 10 holds "lost_packets" -gt 1000
 	status=0
 	record_stop || status=$?
 	[ "$status" = 1 ]
@@ -296,7 +306,7 @@ stats_sum() { # FIELD
 	udp_ask a 5 10.1.0.2 7000
 	trace_stop
 	udp_ask a 5 10.1.0.2 7000
-	await 5 eval '[ "$(of_class stored_packets)" -ge 40 ]'
+	await 5 holds "stored_packets" -ge 40
 	run rec -d "$DIR/other"
 	[ "$status" = 1 ]
 	[[ $output == *'records from this datapath, and only one can'* ]]

@@ -41,6 +41,8 @@ struct replay {
 	struct head *heads; /* mapped */
 	__u64 *replayed;    /* mapped */
 	struct waiting waiting[BATCH];
+	struct packet packet[BATCH];
+	bool kept[BATCH];
 	__u8 *bytes;
 	__u32 n, used;
 	__u32 snaps[CLASSES];
@@ -149,8 +151,9 @@ static int replay_kept(void *ctx, void *data, size_t size)
 	    w->linktype == LINKTYPE_IPV6)
 		packet.flags |= PACKET_L3;
 	packet.track.device = w->interface + 1;
-	packets_put(r->packets, &packet, r->bytes + w->at);
-	r->stored++;
+	/* Not yet: we may have changed CPUs, and then a part lies in another ring. */
+	r->packet[w - r->waiting] = packet;
+	r->kept[w - r->waiting] = true;
 	return 0;
 }
 
@@ -168,6 +171,13 @@ static int batch_run(struct replay *r)
 	}
 	for (unsigned cpu = 0; cpu < r->t.cpus; cpu++)
 		ring_buffer__consume(r->rings[cpu]);
+	for (__u32 i = 0; i < r->n; i++) {
+		if (!r->kept[i])
+			continue;
+		packets_put(r->packets, &r->packet[i], r->bytes + r->waiting[i].at);
+		r->kept[i] = false;
+		r->stored++;
+	}
 	packets_flush(r->packets);
 	r->n = r->used = 0;
 	return err;
