@@ -76,7 +76,7 @@ test-kernels: ## the same suites in virtual machines of packaged kernels (root)
 check: all units packets ## quick: unit and packet tests (root)
 	$(Q)TIDEMARK=$(BIN) BUILD=$B tools/test unit packet
 
-bench: all packets $(call program,$B,bench) ## what things cost, as ratios measured side by side (root)
+bench: all packets $(call program,$B,bench) ## what things cost, as ratios side by side (root)
 	$(Q)for b in $(call program,$B,bench); do \
 		TIDEMARK=$(BIN) tools/test --world $$b || exit; done
 
