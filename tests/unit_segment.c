@@ -9,7 +9,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "../user/merge.h"
+#include "../user/gather.h"
 #include "../user/segment.h"
 #include "../user/segment_seal.h"
 #include "tap.h"
@@ -51,10 +51,10 @@ static void packets_write(struct segments *s, unsigned from, unsigned to)
 /* How many of those asked for come back, each as it was and in order; -1: one did not. */
 static int read_back(const char *text)
 {
-	struct merge m = { .to_ns = ~0ULL };
+	struct gather m = { .to_ns = ~0ULL };
 	struct expr_error error;
 	struct expr *expr = NULL;
-	struct merged got;
+	struct gathered got;
 	__u64 last = 0;
 	int n = 0;
 
@@ -62,9 +62,9 @@ static int read_back(const char *text)
 		return -1;
 	m.expr = expr;
 	m.of_packets = expr_is_of_packets(expr);
-	if (merge_add(&m, dir, 0) || merge_begin(&m))
+	if (gather_add(&m, dir, 0) || gather_begin(&m))
 		n = -1;
-	while (n >= 0 && merge_next(&m, &got) == 1) {
+	while (n >= 0 && gather_next(&m, &got) == 1) {
 		unsigned char frame[200];
 		struct pcapng_packet stored;
 		struct packet want;
@@ -84,7 +84,7 @@ static int read_back(const char *text)
 	}
 	if (m.failed)
 		n = -1;
-	merge_free(&m);
+	gather_free(&m);
 	expr_free(expr);
 	return n;
 }

@@ -28,7 +28,7 @@ static void cancel(int signal)
 
 /* ---- the same packet twice ---------------------------------------------------------------------- */
 
-static __u64 packet_hash(const struct merged *m)
+static __u64 packet_hash(const struct gathered *m)
 {
 	const struct catalog *about = segment_about(m->segment);
 	const struct catalog_device *d;
@@ -49,7 +49,7 @@ static __u64 packet_hash(const struct merged *m)
  * a coarse clock. So each directory is counted: the n-th of the same is new if no other
  * directory has had n.
  */
-int twins_have(struct query_twins *t, const struct merged *m)
+int twins_have(struct query_twins *t, const struct gathered *m)
 {
 	struct query_twin *mine = NULL;
 	__u64 hash = packet_hash(m);
@@ -82,8 +82,8 @@ static void gaps_say(const struct query *q)
 	const char *reason = "";
 	struct text text = {};
 
-	for (__u32 i = 0; i < q->merge.cursors_n; i++) {
-		const struct catalog *about = segment_about(&q->merge.cursors[i]->segment);
+	for (__u32 i = 0; i < q->gather.cursors_n; i++) {
+		const struct catalog *about = segment_about(&q->gather.cursors[i]->segment);
 
 		for (__u32 g = 0; g < about->gaps_n; g++) {
 			const struct catalog_gap *gap = &about->gaps[g];
@@ -109,7 +109,7 @@ static void gaps_say(const struct query *q)
 /* How many, without looking at a packet where the index can tell. */
 static int count_fast(struct query *q)
 {
-	struct merge *m = &q->merge;
+	struct gather *m = &q->gather;
 	__u64 from, to;
 
 	expr_bounds(q->expr, &from, &to);
@@ -124,22 +124,22 @@ static int count_fast(struct query *q)
 	}
 	for (__u32 i = 0; i < m->cursors_n && !query_cancelled; i++)
 		if (segment_count(&m->cursors[i]->segment, &q->found))
-			merge_wrong(m, &m->cursors[i]->segment);
+			gather_wrong(m, &m->cursors[i]->segment);
 	return 1;
 }
 
 static int packets_run(struct query *q, struct query_sink *sink)
 {
 	struct query_twins twins = {};
-	struct merged packet;
+	struct gathered packet;
 	int got = 0, err = 0;
 
 	while (!query_cancelled && (!q->limit || q->found < q->limit)) {
-		got = merge_next(&q->merge, &packet);
+		got = gather_next(&q->gather, &packet);
 		if (got <= 0)
 			break;
-		if (!(q->merge.looked & 0xfff))
-			log_progress("%llu packets looked at, %llu found", q->merge.looked,
+		if (!(q->gather.looked & 0xfff))
+			log_progress("%llu packets looked at, %llu found", q->gather.looked,
 				     q->found);
 		if (q->directories_n > 1) {
 			got = twins_have(&twins, &packet);
@@ -163,15 +163,15 @@ static int query_run(struct query *q)
 	int err = 0, status;
 
 	for (unsigned i = 0; i < q->directories_n; i++)
-		if (merge_add(&q->merge, q->directories[i], i))
-			q->merge.failed = true;
+		if (gather_add(&q->gather, q->directories[i], i))
+			q->gather.failed = true;
 	/* Told before the answer, which may be long or never end. */
 	gaps_say(q);
 	if (!q->count || !count_fast(q)) {
-		err = merge_begin(&q->merge);
+		err = gather_begin(&q->gather);
 		sink = sink_open(q);
 		if (!sink || err) {
-			merge_free(&q->merge);
+			gather_free(&q->gather);
 			return 1;
 		}
 		err = packets_run(q, sink);
@@ -190,9 +190,9 @@ static int query_run(struct query *q)
 		printf("%llu\n", q->found);
 		status = fflush(stdout) ? 1 : 0;
 	}
-	if (q->merge.failed && !status)
+	if (q->gather.failed && !status)
 		status = 1;
-	merge_free(&q->merge);
+	gather_free(&q->gather);
 	return status;
 }
 
@@ -325,11 +325,11 @@ static int expression_read(struct query *q)
 		log_error("`past of` and `future of` cannot be answered yet");
 		return 2;
 	}
-	q->merge.expr = q->expr;
-	q->merge.of_packets = expr_is_of_packets(q->expr);
+	q->gather.expr = q->expr;
+	q->gather.of_packets = expr_is_of_packets(q->expr);
 	expr_bounds(q->expr, &from, &to);
-	q->merge.from_ns = from > q->since_ns ? from : q->since_ns;
-	q->merge.to_ns = to < q->until_ns ? to : q->until_ns;
+	q->gather.from_ns = from > q->since_ns ? from : q->since_ns;
+	q->gather.to_ns = to < q->until_ns ? to : q->until_ns;
 	return 0;
 }
 
@@ -347,7 +347,7 @@ int cmd_query(int argc, char **argv)
 	status = expression_read(&q);
 	if (status)
 		return status;
-	q.merge.by_stamp = q.by ? q.by == 'h' : q.directories_n > 1 && !q.follow;
+	q.gather.by_stamp = q.by ? q.by == 'h' : q.directories_n > 1 && !q.follow;
 	sigaction(SIGINT, &action, NULL);
 	sigaction(SIGTERM, &action, NULL);
 	signal(SIGPIPE, SIG_IGN);

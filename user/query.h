@@ -4,7 +4,7 @@
 #define TIDEMARK_QUERY_H
 
 #include "dissect.h"
-#include "merge.h"
+#include "gather.h"
 #include "out.h"
 
 #define QUERY_DIRECTORIES_MAX 256
@@ -19,7 +19,7 @@ struct query {
 	int by; /* 0: as it fits, 't' time, 'h' hlc */
 	__u64 since_ns, until_ns, limit, now_ns;
 
-	struct merge merge;
+	struct gather gather;
 	__u64 found;
 	bool said_total;
 };
@@ -35,7 +35,7 @@ struct query_sink;
 struct query_sink *sink_open(const struct query *query);
 
 /* 0; -EPIPE and others: nobody reads. */
-int sink_packet(struct query_sink *sink, const struct merged *packet);
+int sink_packet(struct query_sink *sink, const struct gathered *packet);
 int sink_flush(struct query_sink *sink);
 
 /* The exit status; `status` if nothing went wrong. */
@@ -56,7 +56,7 @@ struct query_twins {
 };
 
 /* Has another directory had it already? 1, 0, -errno. */
-int twins_have(struct query_twins *twins, const struct merged *packet);
+int twins_have(struct query_twins *twins, const struct gathered *packet);
 
 /* Goes on with packets that come from now on, until cancelled or the limit is reached. */
 int query_follow(struct query *query, struct query_sink *sink);

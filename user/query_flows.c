@@ -80,7 +80,7 @@ static int track_gather(struct gathering *g, const struct segment *s, const stru
 	__s64 number;
 	bool any = false;
 
-	if (t->first_ns > g->q->merge.to_ns || t->last_ns < g->q->merge.from_ns)
+	if (t->first_ns > g->q->gather.to_ns || t->last_ns < g->q->gather.from_ns)
 		return 0;
 	for (int i = 0; i < 2; i++)
 		any |= t->packets[i] && half_matches(g->q, s, t, i);
@@ -114,7 +114,7 @@ static int segment_gather(struct gathering *g, int dir, const char *path, const 
 	int err = segment_open(&s, dir, path, base);
 
 	if (err && err != -ENOENT)
-		merge_wrong(&g->q->merge, &s);
+		gather_wrong(&g->q->gather, &s);
 	if (!err) {
 		memcpy(g->sum.host, segment_about(&s)->host, sizeof(g->sum.host));
 		memcpy(g->sum.class_name, segment_about(&s)->class_name, 32);
@@ -129,7 +129,7 @@ static int segment_gather(struct gathering *g, int dir, const char *path, const 
 			track = NULL;
 		if (!track) {
 			s.why = "a damaged index; `record --reindex` makes it anew";
-			merge_wrong(&g->q->merge, &s);
+			gather_wrong(&g->q->gather, &s);
 			break;
 		}
 		err = track_gather(g, &s, track);
@@ -147,7 +147,7 @@ static int flowlog_gather(struct gathering *g, int dir, const char *path, const 
 	snprintf(s.path, sizeof(s.path), "%s/%s" STORE_FLOWS, path, base);
 	s.why = "damaged";
 	if (err && err != -ENOENT && err != -ENOMEM)
-		merge_wrong(&g->q->merge, &s);
+		gather_wrong(&g->q->gather, &s);
 	if (!err) {
 		memcpy(g->sum.host, s.catalog.host, sizeof(g->sum.host));
 		memcpy(g->sum.class_name, s.catalog.class_name, 32);
@@ -265,10 +265,10 @@ int query_flows(struct query *q)
 	if (!g.out)
 		return 1;
 	for (unsigned i = 0; i < q->directories_n && !query_cancelled; i++) {
-		err = merge_directories(q->directories[i], directory_gather, &g);
+		err = gather_directories(q->directories[i], directory_gather, &g);
 		if (err && err != -EPIPE)
-			q->merge.failed = true;
+			q->gather.failed = true;
 	}
 	status = out_finish(g.out, 0);
-	return status ? status : q->merge.failed;
+	return status ? status : q->gather.failed;
 }

@@ -35,7 +35,7 @@ struct following {
 static bool is_news(const struct following *f, const char *path, const struct store_name *name,
 		    __u64 *from)
 {
-	const struct merge *m = &f->q->merge;
+	const struct gather *m = &f->q->gather;
 	char whole[4400];
 
 	snprintf(whole, sizeof(whole), "%s/%s", path, name->base);
@@ -67,7 +67,7 @@ static int segment_follow(struct following *f, int dir, const char *path, const 
 		err = segment_open_data(&new->segment);
 	if (err) {
 		if (err != -ENOENT)
-			merge_wrong(&f->q->merge, &new->segment);
+			gather_wrong(&f->q->gather, &new->segment);
 		segment_close(&new->segment);
 		free(new);
 		return 0;
@@ -97,17 +97,17 @@ static int directory_look(const char *path, int dir, void *ctx)
 
 static int packet_follow(struct following *f, struct segment *s, __u64 ref)
 {
-	struct merge_item item;
-	struct merged packet;
-	int fits = merge_look(&f->q->merge, s, ref, &item), err;
+	struct gather_item item;
+	struct gathered packet;
+	int fits = gather_look(&f->q->gather, s, ref, &item), err;
 
 	if (fits <= 0)
 		return fits;
-	packet = (struct merged){ .segment = s,
-				  .position = item.position,
-				  .half = item.half,
-				  .wall_ns = item.wall_ns,
-				  .stamp = item.stamp };
+	packet = (struct gathered){ .segment = s,
+				    .position = item.position,
+				    .half = item.half,
+				    .wall_ns = item.wall_ns,
+				    .stamp = item.stamp };
 	err = sink_packet(f->sink, &packet);
 	if (!err)
 		f->q->found++;
@@ -135,7 +135,7 @@ static int segment_advance(struct following *f, struct followed *one)
 	}
 	free(refs.at);
 	if (err == -EBADMSG) {
-		merge_wrong(&f->q->merge, s);
+		gather_wrong(&f->q->gather, s);
 		one->entries = segment_packets(s);
 		err = 0;
 	}
@@ -156,7 +156,7 @@ static int look(struct following *f)
 	int err = 0;
 
 	for (unsigned i = 0; i < f->q->directories_n && !err; i++)
-		err = merge_directories(f->q->directories[i], directory_look, f);
+		err = gather_directories(f->q->directories[i], directory_look, f);
 	for (__u32 i = 0; i < f->n && !err; i++) {
 		struct followed *one = f->at[i];
 		bool ended;
@@ -190,7 +190,7 @@ int query_follow(struct query *q, struct query_sink *sink)
 
 	f.watch = inotify_init1(IN_NONBLOCK | IN_CLOEXEC);
 	for (unsigned i = 0; i < q->directories_n && !err; i++)
-		err = merge_directories(q->directories[i], directory_look, &f);
+		err = gather_directories(q->directories[i], directory_look, &f);
 	while (!err && !query_cancelled && (!q->limit || q->found < q->limit)) {
 		err = look(&f);
 		if (!err)

@@ -160,7 +160,7 @@ static void tags_print(struct out *out, const struct track *t, bool forward)
 		out_mem(out, P_COMM, t->comm, sizeof(t->comm));
 }
 
-static int packet_print(struct query_sink *sink, const struct merged *m,
+static int packet_print(struct query_sink *sink, const struct gathered *m,
 			const struct pcapng_packet *p, const struct catalog_track *t)
 {
 	const struct catalog *about = segment_about(m->segment);
@@ -214,7 +214,7 @@ static int written_flush(struct query_sink *sink)
 }
 
 /* Interfaces of the answer: each (host, node, device) once, wherever its packets were. */
-static __s64 written_interface(struct query_sink *sink, const struct merged *m, __u32 interface)
+static __s64 written_interface(struct query_sink *sink, const struct gathered *m, __u32 interface)
 {
 	const struct catalog *about = segment_about(m->segment);
 	const struct catalog_device *d = &about->devices[interface];
@@ -237,7 +237,7 @@ static __s64 written_interface(struct query_sink *sink, const struct merged *m, 
 	return sink->interfaces_n++;
 }
 
-static int packet_write(struct query_sink *sink, const struct merged *m, struct pcapng_packet *p,
+static int packet_write(struct query_sink *sink, const struct gathered *m, struct pcapng_packet *p,
 			const struct catalog_track *t)
 {
 	__s64 interface = written_interface(sink, m, p->interface);
@@ -307,7 +307,7 @@ fail:
 	return NULL;
 }
 
-int sink_packet(struct query_sink *sink, const struct merged *m)
+int sink_packet(struct query_sink *sink, const struct gathered *m)
 {
 	const struct catalog_track *t;
 	struct pcapng_packet p;

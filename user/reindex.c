@@ -15,7 +15,7 @@
 #include "dissect.h"
 #include "index.h"
 #include "log.h"
-#include "merge.h"
+#include "gather.h"
 #include "segment_pack.h"
 #include "segment_seal.h"
 #include "text.h"
@@ -304,6 +304,6 @@ int segments_reindex(const char *dir, const char *key_file)
 	int failed = 0, err;
 
 	(void)key_file;
-	err = merge_directories(dir, directory_reindex, &failed);
+	err = gather_directories(dir, directory_reindex, &failed);
 	return err ? err : failed;
 }

@@ -11,9 +11,9 @@
 #include <unistd.h>
 
 #include "log.h"
-#include "merge.h"
+#include "gather.h"
 
-void merge_wrong(struct merge *m, const struct segment *s)
+void gather_wrong(struct gather *m, const struct segment *s)
 {
 	m->failed = true;
 	log_error("%s: %s", s->path, s->why ? s->why : "cannot be read");
@@ -21,8 +21,8 @@ void merge_wrong(struct merge *m, const struct segment *s)
 
 /* ---- which segments --------------------------------------------------------------------------- */
 
-int merge_directories(const char *path, int (*each)(const char *path, int dir, void *ctx),
-		      void *ctx)
+int gather_directories(const char *path, int (*each)(const char *path, int dir, void *ctx),
+		       void *ctx)
 {
 	struct dirent **entries;
 	char below[4352];
@@ -58,7 +58,7 @@ int merge_directories(const char *path, int (*each)(const char *path, int dir, v
 }
 
 /* For those who go on from here when there is more. */
-static int segment_note(struct merge *m, const struct segment *s)
+static int segment_note(struct gather *m, const struct segment *s)
 {
 	if (strcmp(s->base, m->newest) > 0)
 		memcpy(m->newest, s->base, sizeof(m->newest));
@@ -72,13 +72,13 @@ static int segment_note(struct merge *m, const struct segment *s)
 }
 
 struct adding {
-	struct merge *m;
+	struct gather *m;
 	__u32 source;
 };
 
-static int segment_add(struct merge *m, int dir, const char *path, const char *base, __u32 source)
+static int segment_add(struct gather *m, int dir, const char *path, const char *base, __u32 source)
 {
-	struct merge_cursor *c = calloc(1, sizeof(*c));
+	struct gather_cursor *c = calloc(1, sizeof(*c));
 	const struct catalog *about;
 	bool any = false;
 	int err;
@@ -97,10 +97,10 @@ static int segment_add(struct merge *m, int dir, const char *path, const char *b
 			err = segment_open_data(&c->segment);
 	}
 	if (err && err != -ENOENT && err != -ENOMEM)
-		merge_wrong(m, &c->segment);
+		gather_wrong(m, &c->segment);
 	if (!err && any &&
 	    array_grow((void **)&m->cursors, &m->cursors_room, m->cursors_n + 1,
-		       sizeof(struct merge_cursor *)))
+		       sizeof(struct gather_cursor *)))
 		err = -ENOMEM;
 	if (err || !any) {
 		segment_close(&c->segment);
@@ -128,16 +128,16 @@ static int directory_add(const char *path, int dir, void *ctx)
 	return err;
 }
 
-int merge_add(struct merge *m, const char *path, __u32 source)
+int gather_add(struct gather *m, const char *path, __u32 source)
 {
 	struct adding adding = { m, source };
 
-	return merge_directories(path, directory_add, &adding);
+	return gather_directories(path, directory_add, &adding);
 }
 
 /* ---- one segment's packets -------------------------------------------------------------------- */
 
-static bool item_before(const struct merge_item *a, const struct merge_item *b)
+static bool item_before(const struct gather_item *a, const struct gather_item *b)
 {
 	if (a->key != b->key)
 		return a->key < b->key;
@@ -146,7 +146,7 @@ static bool item_before(const struct merge_item *a, const struct merge_item *b)
 	return a->position < b->position;
 }
 
-static int item_push(struct merge_cursor *c, const struct merge_item *item)
+static int item_push(struct gather_cursor *c, const struct gather_item *item)
 {
 	__u32 at = c->heap_n, up;
 
@@ -163,9 +163,9 @@ static int item_push(struct merge_cursor *c, const struct merge_item *item)
 	return 0;
 }
 
-static struct merge_item item_pop(struct merge_cursor *c)
+static struct gather_item item_pop(struct gather_cursor *c)
 {
-	struct merge_item first = c->heap[0], last = c->heap[--c->heap_n];
+	struct gather_item first = c->heap[0], last = c->heap[--c->heap_n];
 	__u32 at = 0, down;
 
 	for (; (down = at * 2 + 1) < c->heap_n; at = down) {
@@ -179,7 +179,7 @@ static struct merge_item item_pop(struct merge_cursor *c)
 	return first;
 }
 
-int merge_look(const struct merge *m, struct segment *s, __u64 ref, struct merge_item *item)
+int gather_look(const struct gather *m, struct segment *s, __u64 ref, struct gather_item *item)
 {
 	const struct catalog_track *t;
 	struct pcapng_packet packet;
@@ -211,14 +211,14 @@ int merge_look(const struct merge *m, struct segment *s, __u64 ref, struct merge
 }
 
 /* Reads on until the earliest packet at hand is the earliest there is. */
-static int cursor_fill(struct merge *m, struct merge_cursor *c)
+static int cursor_fill(struct gather *m, struct gather_cursor *c)
 {
-	struct merge_item item;
+	struct gather_item item;
 	int fits;
 
 	while (c->next < c->refs.n &&
 	       (!c->heap_n || c->late > c->top || c->heap[0].key > c->top - c->late)) {
-		fits = merge_look(m, &c->segment, c->refs.at[c->next++], &item);
+		fits = gather_look(m, &c->segment, c->refs.at[c->next++], &item);
 		m->looked++;
 		if (fits < 0)
 			return fits;
@@ -234,7 +234,7 @@ static int cursor_fill(struct merge *m, struct merge_cursor *c)
 	return 0;
 }
 
-static void cursor_close(struct merge_cursor *c)
+static void cursor_close(struct gather_cursor *c)
 {
 	segment_close(&c->segment);
 	free(c->refs.at);
@@ -246,9 +246,9 @@ static void cursor_close(struct merge_cursor *c)
 
 /* ---- all of them ------------------------------------------------------------------------------- */
 
-static bool cursor_before(const struct merge *m, __u32 a, __u32 b)
+static bool cursor_before(const struct gather *m, __u32 a, __u32 b)
 {
-	const struct merge_cursor *x = m->cursors[a], *y = m->cursors[b];
+	const struct gather_cursor *x = m->cursors[a], *y = m->cursors[b];
 
 	if (x->key != y->key)
 		return x->key < y->key;
@@ -259,7 +259,7 @@ static bool cursor_before(const struct merge *m, __u32 a, __u32 b)
 	return a < b;
 }
 
-static void heap_push(struct merge *m, __u32 cursor)
+static void heap_push(struct gather *m, __u32 cursor)
 {
 	__u32 at = m->heap_n++, up;
 
@@ -272,7 +272,7 @@ static void heap_push(struct merge *m, __u32 cursor)
 	m->heap[at] = cursor;
 }
 
-static __u32 heap_pop(struct merge *m)
+static __u32 heap_pop(struct gather *m)
 {
 	__u32 first = m->heap[0], last = m->heap[--m->heap_n], at = 0, down;
 
@@ -287,7 +287,7 @@ static __u32 heap_pop(struct merge *m)
 	return first;
 }
 
-int merge_begin(struct merge *m)
+int gather_begin(struct gather *m)
 {
 	m->heap = malloc((m->cursors_n + 1ULL) * sizeof(*m->heap));
 	if (!m->heap)
@@ -298,7 +298,7 @@ int merge_begin(struct merge *m)
 }
 
 /* What is wrong with one segment is said, and does not keep others from answering. */
-static int cursor_turn(struct merge *m, struct merge_cursor *c)
+static int cursor_turn(struct gather *m, struct gather_cursor *c)
 {
 	int err = 0;
 
@@ -312,7 +312,7 @@ static int cursor_turn(struct merge *m, struct merge_cursor *c)
 	if (err == -ENOMEM)
 		return err;
 	if (err) {
-		merge_wrong(m, &c->segment);
+		gather_wrong(m, &c->segment);
 		c->next = c->refs.n; /* what was read in order before it is good */
 		if (c->heap_n) {
 			c->key = c->heap[0].key;
@@ -322,13 +322,13 @@ static int cursor_turn(struct merge *m, struct merge_cursor *c)
 	return 0;
 }
 
-int merge_next(struct merge *m, struct merged *packet)
+int gather_next(struct gather *m, struct gathered *packet)
 {
 	while (m->heap_n) {
 		__u32 number = heap_pop(m);
-		struct merge_cursor *c = m->cursors[number];
+		struct gather_cursor *c = m->cursors[number];
 		bool was_active = c->active;
-		struct merge_item item;
+		struct gather_item item;
 		int err = 0;
 
 		if (!was_active || !c->heap_n)
@@ -344,8 +344,8 @@ int merge_next(struct merge *m, struct merged *packet)
 			continue;
 		}
 		item = item_pop(c);
-		*packet = (struct merged){ &c->segment, c->source,    number,	 item.position,
-					   item.half,	item.wall_ns, item.stamp };
+		*packet = (struct gathered){ &c->segment, c->source,	number,	   item.position,
+					     item.half,	  item.wall_ns, item.stamp };
 		err = cursor_turn(m, c);
 		if (err)
 			return err;
@@ -355,7 +355,7 @@ int merge_next(struct merge *m, struct merged *packet)
 	return 0;
 }
 
-void merge_free(struct merge *m)
+void gather_free(struct gather *m)
 {
 	for (__u32 i = 0; i < m->cursors_n; i++) {
 		cursor_close(m->cursors[i]);
