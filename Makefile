@@ -27,7 +27,7 @@ BPFLAGS := -std=gnu11 $(WARN) -O2 -g -target bpf -mcpu=v3 -D__TARGET_ARCH_$(ARCH
 COMPILE  = $(CC) -std=gnu11 $(WARN) $(CFLAGS) $(GUARD) -I. -I$S -I$B $(DEPS) -c $< -o $@
 # libelf.a of ours comes last: it serves only a libelf whose own static archive is incomplete.
 LDLIBS  := -lbpf -lelf -lz -lzstd -ljansson -lcyaml -lyaml -levent -lsodium -lmbedtls -lmbedx509 \
-	   -lmbedcrypto -lpthread -lm
+	   -lmbedcrypto -lpthread -lxxhash -lm
 LINK     = $(CC) $(CFLAGS) $(GUARD) $(STATIC) $(LDFLAGS) -o $@ $(filter %.o,$^) $(LDLIBS) \
 	   $(filter %.a,$^)
 SUB      = +$(Q)$(MAKE) --no-print-directory
@@ -77,7 +77,7 @@ test-kernels: ## the same suites in virtual machines of packaged kernels (root)
 check: all units packets ## quick: unit and packet tests (root)
 	$(Q)TIDEMARK=$(BIN) BUILD=$B tools/test unit packet
 
-bench: all $(call program,$B,bench) ## what things cost, as ratios measured side by side (root)
+bench: all packets $(call program,$B,bench) ## what things cost, as ratios side by side (root)
 	$(Q)for b in $(call program,$B,bench); do \
 		TIDEMARK=$(BIN) tools/test --world $$b || exit; done
 

@@ -6,23 +6,15 @@
 #include "flow.bpf.h"
 #include "clock.bpf.h"
 #include "mark.bpf.h"
+#include "record.bpf.h"
 
 char LICENSE[] SEC("license") = "GPL";
 
 /* Which stages exist, decided before load: the verifier removes the others. */
 const volatile __u32 stages = STAGES_LIVE;
 
-/* What an attachment's own program tail-calls. */
-struct {
-	__uint(type, BPF_MAP_TYPE_PROG_ARRAY);
-	__uint(max_entries, 1);
-	__type(key, __u32);
-	__type(value, __u32);
-} pipelines SEC(".maps");
-
 /* Stages that are listed and not built yet. */
 #define stage_guard(at, p) NEXT
-#define stage_record(at, p) NEXT
 #define stage_fault(at, p) NEXT
 
 /*
@@ -62,6 +54,10 @@ int pipeline(struct __sk_buff *skb)
 	/* What leaves the device its node sends; unless the node is behind the device. */
 	p->dir = !(p->how & ATTACH_EGRESS) == !(p->how & ATTACH_FAR) ? DIR_IN : DIR_OUT;
 	p->from_local = p->dir == DIR_OUT;
+	/* Both read as they stand: chosen between by address, the verifier refuses. */
+	p->len = READ_ONCE(skb->len);
+	if (p->how & ATTACH_FILE)
+		p->len = READ_ONCE(skb->cb[ATTACH_CB_LENGTH]);
 	at.count = counters_of(p->dir);
 	if (!at.count)
 		return NEXT;

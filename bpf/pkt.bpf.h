@@ -58,6 +58,12 @@ struct pkt {
 	__u32 seq;	 /* TCP: of the first payload byte; once in `flow`, of the first new one */
 	__u32 ack;	 /* TCP: the sender has everything below */
 	__u32 fresh;	 /* payload bytes not seen before */
+	__u32 len;	 /* of the buffer; of a file's packet, of all of it */
+	__u32 mpls;	 /* as in struct track, */
+	__u16 vlan[2];	 /* these too, but for a tag outside of the frame */
+	__u16 ethertype; /* after tags and labels, host order */
+	__u16 l3;	 /* offset of what it names, the network header */
+	__u64 stamp;	 /* of the last event noted, or of the burst joined; 0: of none */
 	__u8 dir;	 /* enum dir: did the node send it? */
 	__u8 from_local; /* its source is the local end: as dir, but for a mirror port */
 	__u8 tcp_flags;
@@ -66,15 +72,14 @@ struct pkt {
 	__u8 tail;	/* a later fragment: not the beginning of a message */
 	__u8 head;	/* the first of several fragments */
 	__u8 fragment;	/* first or later */
+	__u8 keyed;	/* the key is whole */
 	__u16 notes;	/* NOTE_* */
 	__u8 options;	/* TCP: bytes of options, 0 if there are none but the usual timestamps */
 	__u8 flags;	/* EVENT_* of what will be noted */
-	__u32 l3;	/* offset of the network header */
 	__u32 idle;	/* jiffies since the flow's last packet */
 	__u32 surplus;	/* UDP: bytes behind the datagram, inside the IP packet */
 	__u32 blank;	/* TCP: offset of the option to be filled in, or 0 */
 	__u32 hash;	/* UDP with a peer: see wire_hash() */
-	__u64 stamp;	/* of the last event noted, or of the burst joined */
 	__u64 carried;	/* the stamp that came with it, if it may be merged */
 	__u64 rejected; /* or if it may not */
 };

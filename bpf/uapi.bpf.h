@@ -7,19 +7,25 @@
 #define TC_ACT_SHOT 2
 
 #define ETH_P_IP 0x0800
+#define ETH_P_TEB 0x6558 /* Ethernet in GRE and GENEVE */
 #define ETH_P_ARP 0x0806
 #define ETH_P_IPV6 0x86dd
 #define ETH_P_8021Q 0x8100
 #define ETH_P_8021AD 0x88a8
+#define ETH_P_MPLS_UC 0x8847
+#define ETH_P_MPLS_MC 0x8848
 
 #define PACKET_OTHERHOST 3
 
 #define IPPROTO_HOPOPTS 0
 #define IPPROTO_ICMP 1
+#define IPPROTO_IPIP 4
 #define IPPROTO_TCP 6
 #define IPPROTO_UDP 17
+#define IPPROTO_IPV6 41
 #define IPPROTO_ROUTING 43
 #define IPPROTO_FRAGMENT 44
+#define IPPROTO_GRE 47
 #define IPPROTO_AH 51
 #define IPPROTO_ICMPV6 58
 #define IPPROTO_DSTOPTS 60
@@ -35,6 +41,17 @@
 #define ICMPV6_TOO_BIG 2
 #define ICMPV6_ECHO_REQUEST 128
 #define ICMPV6_ECHO_REPLY 129
+
+#define MPLS_BOTTOM 0x100 /* of the labels */
+
+#define PORT_VXLAN 4789
+#define PORT_VXLAN_OLD 8472
+#define PORT_GENEVE 6081
+
+#define GRE_CSUM 0x8000
+#define GRE_KEY 0x2000
+#define GRE_SEQ 0x1000
+#define GRE_VERSION 0x0007
 
 #define TCP_FIN 0x01
 #define TCP_SYN 0x02

@@ -83,6 +83,7 @@ static void rig_sizes_set(struct tidemark_bpf *skel, const struct rig_sizes *s)
 	bpf_map__set_max_entries(skel->maps.marks, 1024);
 	bpf_map__set_max_entries(skel->maps.heirs, 16);
 	bpf_map__set_max_entries(skel->maps.events, libbpf_num_possible_cpus());
+	bpf_map__set_max_entries(skel->maps.packets, libbpf_num_possible_cpus());
 }
 
 int rig_open(struct rig *r, const struct rig_sizes *sizes)

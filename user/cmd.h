@@ -28,6 +28,8 @@ int cmd_merge(int argc, char **argv);
 int cmd_past(int argc, char **argv);
 int cmd_future(int argc, char **argv);
 int cmd_graph(int argc, char **argv);
+int cmd_record(int argc, char **argv);
+int cmd_query(int argc, char **argv);
 int cmd_help(int argc, char **argv);
 
 extern const struct argp up_argp;
@@ -44,5 +46,7 @@ extern const struct argp future_argp;
 extern const struct argp graph_argp;
 extern const struct argp help_argp;
 extern const struct argp mark_argp;
+extern const struct argp record_argp;
+extern const struct argp query_argp;
 
 #endif

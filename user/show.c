@@ -20,6 +20,7 @@
 #include "out.h"
 #include "peers.h"
 #include "physical.h"
+#include "recstat.h"
 #include "show.h"
 
 struct show {
@@ -368,6 +369,14 @@ static int show_attachments(struct show *show)
 	return out_finish(show->out, 0);
 }
 
+static int show_record(struct show *show)
+{
+	show->out = table_open(show, "RECORD", recstat_columns);
+	if (!show->out)
+		return 1;
+	return out_finish(show->out, recstat_show(&show->t, show->out) ? 1 : 0);
+}
+
 static int show_daemon(struct show *show)
 {
 	int status;
@@ -410,6 +419,7 @@ static const struct {
 	{ "daemon", show_daemon },
 	{ "peers", show_peers },
 	{ "skew", show_skew },
+	{ "record", show_record },
 };
 
 #define SECTIONS (sizeof(sections) / sizeof(sections[0]))
@@ -426,9 +436,8 @@ int show_json(const struct tidemark *t, const char *section, FILE *file)
 
 static const char doc[] =
 	"Look at the datapath.\v"
-	"SECTION is nodes, stages, counters, maps, attachments, daemon, peers or skew; all of them by "
-	"default. Nothing is "
-	"loaded or changed. In JSON every line says in `show` what it is.\n"
+	"SECTION is nodes, stages, counters, maps, attachments, daemon, peers, skew or record; "
+	"all of them by default. Nothing is loaded or changed. In JSON every line says in `show` what it is.\n"
 	"\n"
 	"Examples:\n"
 	"\n"
@@ -489,7 +498,7 @@ int cmd_show(int argc, char **argv)
 		if (s == SECTIONS) {
 			log_error(
 				"%s: nothing to show by that name; nodes, stages, counters, maps, "
-				"attachments, daemon, peers or skew",
+				"attachments, daemon, peers, skew or record",
 				show.sections[i]);
 			return 2;
 		}

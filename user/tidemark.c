@@ -22,6 +22,7 @@
 #include "../bpf/flow.h"
 #include "../bpf/mark.h"
 #include "cgroup.h"
+#include "../bpf/stage.h"
 #include "log.h"
 #include "rings.h"
 #include "tidemark.h"
@@ -239,6 +240,7 @@ static void sizes_set(struct tidemark_bpf *skel, const struct sizes *sizes)
 	bpf_map__set_max_entries(skel->maps.reports, REPORTS_BYTES);
 	bpf_map__set_max_entries(skel->maps.marks, MARKS_DEFAULT);
 	bpf_map__set_max_entries(skel->maps.heirs, HEIRS);
+	bpf_map__set_max_entries(skel->maps.packets, libbpf_num_possible_cpus());
 }
 
 /*
@@ -284,8 +286,8 @@ static int sockets_attach(struct tidemark_bpf *skel, const char *dir)
 
 static int pins_make(struct tidemark_bpf *skel, const char *dir)
 {
-	static const char *const programs[] = { "pipeline", "event_end", "event_node", "flow_tick",
-						"mark_touch" };
+	static const char *const programs[] = { "pipeline",  "event_end",  "event_node",
+						"flow_tick", "mark_touch", "record_suspend" };
 	struct bpf_map *map;
 	char path[PATH_MAX];
 	int err;
@@ -405,6 +407,48 @@ said:
 out:
 	if (err)
 		pins_remove(path);
+	tidemark_bpf__destroy(skel);
+	return err;
+}
+
+int tidemark_private(struct tidemark *t, const struct sizes *sizes, unsigned batch, int *program,
+		     int *heads, int *replayed)
+{
+	struct tidemark_bpf *skel = tidemark_bpf__open();
+	struct bpf_map *map;
+	int err, zero = 0, fd;
+
+	if (!skel)
+		return -errno;
+	sizes_set(skel, sizes);
+	bpf_map__set_max_entries(skel->maps.clocks, 1);
+	bpf_map__set_max_entries(skel->maps.events, libbpf_num_possible_cpus());
+	bpf_map__set_max_entries(skel->maps.heads, batch);
+	bpf_program__set_autoload(skel->progs.replay, true);
+	bpf_program__set_autoload(skel->progs.sock_made, false);
+	skel->rodata->stages &= ~(1U << STAGE_clock);
+	err = tidemark_bpf__load(skel);
+	if (err) {
+		err = load_failed(err);
+		goto out;
+	}
+	fd = bpf_program__fd(skel->progs.pipeline);
+	if (bpf_map_update_elem(bpf_map__fd(skel->maps.pipelines), &zero, &fd, BPF_ANY))
+		err = -errno;
+	for (int i = 0; i < MAPS_NR && !err; i++) {
+		map = bpf_object__find_map_by_name(skel->obj, map_names[i]);
+		t->map[i] = map ? fcntl(bpf_map__fd(map), F_DUPFD_CLOEXEC, 3) : -1;
+		if (t->map[i] < 0)
+			err = -ENOENT;
+	}
+	*program = fcntl(bpf_program__fd(skel->progs.replay), F_DUPFD_CLOEXEC, 3);
+	*heads = fcntl(bpf_map__fd(skel->maps.heads), F_DUPFD_CLOEXEC, 3);
+	*replayed = fcntl(bpf_map__fd(skel->maps.replayed), F_DUPFD_CLOEXEC, 3);
+	if (!err)
+		err = tidemark_map_memory(t);
+	if (err)
+		log_error("cannot make a datapath: %s", strerror(-err));
+out:
 	tidemark_bpf__destroy(skel);
 	return err;
 }

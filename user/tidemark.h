@@ -39,7 +39,14 @@
 	X(heirs)       \
 	X(peers)       \
 	X(wires)       \
-	X(skews)
+	X(skews)       \
+	X(packets)     \
+	X(classes)     \
+	X(precedences) \
+	X(assignments) \
+	X(tallies)     \
+	X(losses)      \
+	X(retentions)
 
 enum map {
 #define X(name) MAP_##name,
@@ -92,6 +99,14 @@ int tidemark_open(struct tidemark *t);
 
 /* Load and pin a new one, without any node. Errors have been said; -EOPNOTSUPP: cannot here. */
 int tidemark_create(struct tidemark *t, const struct sizes *sizes);
+
+/*
+ * Load one that nobody else sees: not pinned, attached to nothing, gone with the process.
+ * For packets of files, `batch` at a time: *program runs them, *heads and *replayed are
+ * the maps of record.h. Its clocks stand still. Errors have been said.
+ */
+int tidemark_private(struct tidemark *t, const struct sizes *sizes, unsigned batch, int *program,
+		     int *heads, int *replayed);
 
 /*
  * The programs that watch processes: newcomers, and owners of accepted sockets. Apart

@@ -16,6 +16,7 @@
 #include "loop.h"
 #include "print.h"
 #include "sinks.h"
+#include "recorder.h"
 #include "state.h"
 #include "tracer.h"
 #include "units.h"
@@ -193,7 +194,8 @@ static int trace_close(struct trace *trace, int status)
 	if (trace->open && !gone) {
 		datapath_every_packet(t, t->settings->every_packet_up);
 		t->settings->reading = 0;
-		if (t->settings->temporary != DATAPATH_OF_TRACE)
+		/* A recorder that goes on takes it down when it ends. */
+		if (t->settings->temporary != DATAPATH_OF_TRACE || recorder_other(t))
 			state_save(t, STATE_AHEAD_NS);
 		else if (tidemark_lock(t) || datapath_down(t))
 			status = 1;

@@ -59,6 +59,10 @@ enum {
 };
 
 enum {
+	BPF_RB_AVAIL_DATA = 0,
+};
+
+enum {
 	BPF_SK_STORAGE_GET_F_CREATE = 1U << 0,
 };
 
