@@ -601,7 +601,7 @@ static struct expr *alternation(struct parser *p);
 static struct expr *factor(struct parser *p)
 {
 	const char *at = p->at;
-	struct expr *expr, *negation ;
+	struct expr *expr, *negation;
 
 	if (++p->depth > DEPTH_MAX)
 		return fail(p, "nested too deeply");
