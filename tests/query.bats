@@ -60,7 +60,7 @@ oracle() { # QUERIES SEED DIR...
 	before=$(query --count)
 	[ "$before" -eq 4000 ]
 	segments "$REC" -s 1m -H other
-	! find "$REC" -name '*.journal' | grep -q .
+	[ -z "$(find "$REC" -name '*.journal')" ]
 	[ "$(query --count)" -eq 8000 ]
 }
 
@@ -81,7 +81,9 @@ oracle() { # QUERIES SEED DIR...
 	run -0 --separate-stderr tshark -r "$DIR/o.pcapng" -T fields -e frame.comment
 	[ "${#lines[@]}" -eq "$(query --count 'mark 100/2')" ]
 	[ "${#lines[@]}" -gt 0 ]
-	! grep -vE '^hlc=[0-9a-f]{16} mark=100/2:[0-9a-f]+ pid=10[0-9]{2} comm=nginx$' <<<"$output"
+	other=$(grep -cvE '^hlc=[0-9a-f]{16} mark=100/2:[0-9a-f]+ pid=10[0-9]{2} comm=nginx$' \
+		<<<"$output") || true
+	[ "$other" -eq 0 ]
 	[ "$(query --count 'mark 101')" -eq 0 ]
 }
 
@@ -121,10 +123,10 @@ oracle() { # QUERIES SEED DIR...
 @test "an expression that is wrong is refused with its column, exit 2" {
 	mkdir -p "$REC"
 	run -2 query 'tcp and (port 80'
-	[[ $output == *'column 17: `)` is missing here'* ]]
+	[[ $output == *'column 17: '*' is missing here'* ]]
 	[ "$(tail -1 <<<"$output")" = '                  ^' ]
 	run -2 query 'hots 1'
-	[[ $output == *'`hots` is no word'* ]]
+	[[ $output == *hots*' is no word'* ]]
 	run -0 query --count 'host 192.0.2.1'
 	[ "$output" = 0 ]
 	run -1 "$TIDEMARK" query -d "$DIR/nowhere" --count tcp

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0-only
-# Generates queries over a pcap, answers each from what tshark reads there, compares with `query -w -`.
-"""usage: query_oracle.py TIDEMARK PCAP QUERIES SEED DIR...   (one line of output per disagreement)"""
+# Generates queries over a pcap and compares what `query -w -` returns with what tshark reads there.
+"""usage: query_oracle.py TIDEMARK PCAP QUERIES SEED DIR...; says each disagreement."""
 import ipaddress
 import random
 import struct

@@ -322,7 +322,7 @@ static int expression_read(struct query *q)
 		return 2;
 	}
 	if (expr_origin(q->expr)) {
-		log_error("`past of` and `future of` cannot be answered yet");
+		log_error("`past of` and `future of` are not computed; `stamp` asks for one event");
 		return 2;
 	}
 	q->gather.expr = q->expr;

@@ -459,6 +459,12 @@ struct segments *segments_open(const struct segments_options *options)
 		errno = EINVAL;
 		goto fail;
 	}
+	if (s->o.key_file) { /* better nothing kept than kept in the clear */
+		log_error("%s: segments cannot be encrypted; leave the key file out",
+			  s->o.key_file);
+		errno = ENOTSUP;
+		goto fail;
+	}
 	err = directory_open(s);
 	if (!err)
 		err = sealer_start(&s->sealer, &s->o, s->dir, s->path, &s->stats.recovered);

@@ -23,7 +23,7 @@ struct segments_options {
 	__u64 age_ns;		/* files whose last packet is older are deleted; 0: never */
 	__u64 flow_bytes;	/* of flow records, kept longer than packets */
 	bool zstd;		/* sealed files are compressed, in the background */
-	const char *key_file;	/* 32 bytes, mode 0600: sealed files are encrypted */
+	const char *key_file;	/* not built: refused with ENOTSUP */
 };
 
 /* What there is, for `show` and metrics. */
