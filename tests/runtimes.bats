@@ -2,43 +2,13 @@
 # SPDX-License-Identifier: GPL-2.0-only
 # Real container runtimes, each with one container: is it found, and called what people call it?
 #
-# All of them run in one world of mount, pid and network namespaces with its own empty /run,
-# /etc/docker and /var/lib/{docker,containers,containerd}. Killing its first process ends every
-# other in it.
+# All of them run in one world (engines.bash), with a pid namespace of its own.
 
-world() {
-	nsenter --target "$WORLD" --mount --net --pid --wd=/ -- "$@"
-}
-
-need() {
-	local program
-
-	for program in "$@"; do
-		command -v "$program" >/dev/null || skip "$program is not installed"
-	done
-}
-
-# A root directory with nothing but busybox.
-rootfs_make() {
-	mkdir -p "$1/bin" "$1/proc" "$1/dev" "$1/sys" "$1/tmp" "$1/etc"
-	cp "$BUSYBOX" "$1/bin/busybox"
-	ln -sf busybox "$1/bin/sleep"
-	ln -sf busybox "$1/bin/sh"
-}
+load engines.bash
 
 # The number of the network namespace of process $1 of the world.
 inode_of() {
 	world readlink "/proc/$1/ns/net" | tr -dc 0-9
-}
-
-# Asks until dockerd, process $1, answers; gives up when it has died or a minute has passed.
-await_dockerd() {
-	local end=$((SECONDS + 60))
-
-	until world docker version >/dev/null 2>&1; do
-		kill -0 "$1" 2>/dev/null || return 1
-		((SECONDS < end)) || return 1
-	done
 }
 
 setup_file() {
@@ -46,39 +16,12 @@ setup_file() {
 	export BUSYBOX
 	export TAG="tm-$$"
 	export DIR="$BATS_FILE_TMPDIR"
-	local dir
 
-	[ -n "$BUSYBOX" ] || return 0
-	mkfifo "$DIR/born"
-	for dir in /etc/docker /var/lib/docker /var/lib/containers /var/lib/containerd; do
-		[ -d "$dir" ] || { mkdir "$dir" && echo "$dir" >>"$DIR/made"; }
-	done
-	# shellcheck disable=SC2016
-	unshare --mount --net --pid --fork --mount-proc --propagation private sh -c '
-		for dir in /run /etc/docker /var/lib/docker /var/lib/containers /var/lib/containerd; do
-			mount -t tmpfs -o mode=755 tmpfs "$dir"
-		done
-		ip link set lo up
-		echo born >"$1"
-		exec "$2" sh -c "while :; do sleep 1000; done"
-	' world "$DIR/born" "$BUSYBOX" 3>&- &
-	read -r _ <"$DIR/born"
-	UNSHARE=$!
-	WORLD=$(pgrep -P "$UNSHARE")
-	export UNSHARE WORLD
+	[ -z "$BUSYBOX" ] || engines_world pid
 }
 
 teardown_file() {
-	[ -n "$WORLD" ] || return 0
-	kill -KILL "$WORLD"
-	# The kernel ends every process of the world before it lets its first one go.
-	tail --pid="$UNSHARE" -f /dev/null
-	[ ! -f "$DIR/made" ] || xargs -a "$DIR/made" rmdir
-	# Runtimes leave their cgroups behind in every hierarchy.
-	find /sys/fs/cgroup -depth -type d -path "*/$TAG*" -exec rmdir {} + 2>/dev/null
-	if find /sys/fs/cgroup -type d -path "*/$TAG*" 2>/dev/null | grep .; then
-		return 1
-	fi
+	engines_end
 }
 
 setup() {
@@ -177,11 +120,7 @@ podman_run() {
 }
 
 dockerd_start() {
-	world dockerd --data-root "$1" --storage-driver vfs --exec-opt native.cgroupdriver=cgroupfs \
-		--iptables=false --ip6tables=false --bridge=none --cgroup-parent "/$TAG" \
-		>"$DIR/dockerd.log" 2>&1 3>&- &
-	DOCKERD=$!
-	await_dockerd "$DOCKERD"
+	engines_dockerd --data-root "$1" --iptables=false --ip6tables=false --bridge=none
 }
 
 # The daemon itself, not the nsenter that waits for it.
@@ -193,10 +132,7 @@ dockerd_end() {
 docker_case() {
 	local data=$1 name=$2 id pid
 
-	dockerd_start "$data" || {
-		tail -n 20 "$DIR/dockerd.log"
-		return 1
-	}
+	dockerd_start "$data"
 	rootfs_make "$DIR/image"
 	tar -C "$DIR/image" -c . | world docker import - tm-box >/dev/null
 	id=$(world docker run --detach --network none --name "$name" tm-box /bin/sleep 100000)

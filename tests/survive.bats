@@ -115,7 +115,7 @@ killed_at_moments() {
 	world_snapshot >"$DIR/before"
 	for i in $(seq 12); do
 		began=${EPOCHREALTIME/./}
-		run timeout -s KILL "0.$(printf %06d $((i * took / 14)))" \
+		run timeout -s KILL "$(printf %d.%06d $((i * took / 14 / 1000000)) $((i * took / 14 % 1000000)))" \
 			"$TIDEMARK" up --state-dir "$STATE" -n netns:client -n netns:server
 		case $status in
 		137) killed=$((killed + 1)) ;;

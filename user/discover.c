@@ -28,6 +28,7 @@ struct discover {
 	struct ring_buffer *newcomers;
 	__u64 walked_ns;	    /* when all namespaces were last walked */
 	bool walk;		    /* and must be again */
+	__u64 ask_again_ns;	    /* not before then is a newcomer worth a look into files */
 	__u64 named_until_ns;	    /* runtimes may still write down who the newcomers are */
 	struct known *known;	    /* by inode: nodes that need not be asked who they are */
 	size_t known_n, known_size; /* a power of two */
@@ -215,6 +216,31 @@ int discover_now(struct tidemark *t, const struct discover_choice *wanted, bool 
 }
 
 /*
+ * While containers are waited for, every program that begins in a namespace that is none of ours
+ * rings, and finding out whose it is reads the files of runtimes. That may take a tenth of our
+ * time and no more: events are waiting. Who is put off is found by a walk, a moment later.
+ */
+static __u64 rest_after(const struct discover *d, __u64 began_ns)
+{
+	__u64 now = physical_monotonic_ns();
+
+	return d->choice->all ? now : now + 9 * (now - began_ns);
+}
+
+static void newcomer_ask(struct discover *d, const struct netns_seen *seen)
+{
+	struct walk walk = { .t = d->t, .choice = d->choice, .follow = d };
+	__u64 now = physical_monotonic_ns();
+
+	if (now < d->ask_again_ns) {
+		d->walk = true;
+		return;
+	}
+	namespace_seen(seen, &walk);
+	d->ask_again_ns = rest_after(d, now);
+}
+
+/*
  * A program began, or made a socket, in a namespace nobody had told us of. While a
  * container is waited for by name, its runtime may not have written the name down yet:
  * then it may ring again.
@@ -234,9 +260,12 @@ static int newcomer(void *ctx, void *data, size_t size)
 		/* Gone already, but others may be in there. */
 		if (seen.fd >= 0)
 			close(seen.fd);
-		walk_all(&walk);
+		if (d->choice->all)
+			walk_all(&walk);
+		else
+			d->walk = true;
 	} else {
-		namespace_seen(&seen, &walk);
+		newcomer_ask(d, &seen);
 		close(seen.fd);
 	}
 	if (!d->choice->all && node_by_cookie(d->t, n->cookie, &id)) {
@@ -305,11 +334,11 @@ void discover_tick(struct discover *d)
 	struct walk walk = { .t = d->t, .choice = d->choice, .follow = d };
 	__u64 now = physical_monotonic_ns();
 
-	if (!d->walk || now - d->walked_ns < WALK_NS)
+	if (!d->walk || now < d->walked_ns || now - d->walked_ns < WALK_NS)
 		return;
 	d->walk = false;
 	walk_all(&walk);
-	d->walked_ns = physical_monotonic_ns();
+	d->walked_ns = rest_after(d, now);
 }
 
 struct discover *discover_open(struct tidemark *t, const struct discover_choice *choice)
