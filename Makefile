@@ -27,15 +27,16 @@ BPFLAGS := -std=gnu11 $(WARN) -O2 -g -target bpf -mcpu=v3 -D__TARGET_ARCH_$(ARCH
 COMPILE  = $(CC) -std=gnu11 $(WARN) $(CFLAGS) $(GUARD) -I. -I$S -I$B $(DEPS) -c $< -o $@
 # libelf.a of ours comes last: it serves only a libelf whose own static archive is incomplete.
 LDLIBS  := -lbpf -lelf -lz -lzstd -ljansson -lcyaml -lyaml -levent -lsodium -lmbedtls -lmbedx509 \
-	   -lmbedcrypto -lpthread -lm
+	   -lmbedcrypto -lpthread -lxxhash -lm
 LINK     = $(CC) $(CFLAGS) $(GUARD) $(STATIC) $(LDFLAGS) -o $@ $(filter %.o,$^) $(LDLIBS) \
 	   $(filter %.a,$^)
 SUB      = +$(Q)$(MAKE) --no-print-directory
 
-# Two link groups: relocating by the kernel's BTF costs 10 to 18 ms; only trace.bpf.c needs it.
-TRACE   := $(patsubst %.c,$B/%.o,$(wildcard bpf/trace.bpf.c))
-PIPE    := $(filter-out $(TRACE),$(patsubst %.c,$B/%.o,$(wildcard bpf/*.bpf.c)))
-SKEL    := $(if $(PIPE),$S/tidemark.skel.h) $(if $(TRACE),$S/trace.skel.h)
+# Link groups: relocating by the kernel's BTF costs 10 to 18 ms; those that need it are
+# loaded by themselves. Of report and tcp one is, and only where reports are wanted.
+ALONE   := trace older report tcp
+PIPE    := $(filter-out $(ALONE:%=$B/bpf/%.bpf.o),$(patsubst %.c,$B/%.o,$(wildcard bpf/*.bpf.c)))
+SKEL    := $(if $(PIPE),$S/tidemark.skel.h) $(ALONE:%=$S/%.skel.h)
 DATA    := $(patsubst %,$B/%.o,$(wildcard user/*.json user/*.html user/*.css user/*.js))
 OBJ     := $(patsubst %.c,$B/%.o,$(filter-out user/libelf.c,$(wildcard user/*.c))) $(DATA)
 PARTS   := $(filter-out $B/user/main.o,$(OBJ)) $B/user/libelf.a
@@ -76,7 +77,7 @@ test-kernels: ## the same suites in virtual machines of packaged kernels (root)
 check: all units packets ## quick: unit and packet tests (root)
 	$(Q)TIDEMARK=$(BIN) BUILD=$B tools/test unit packet
 
-bench: all $(call program,$B,bench) ## what things cost, as ratios measured side by side (root)
+bench: all packets $(call program,$B,bench) ## what things cost, as ratios side by side (root)
 	$(Q)for b in $(call program,$B,bench); do \
 		TIDEMARK=$(BIN) tools/test --world $$b || exit; done
 
@@ -116,9 +117,9 @@ $B/%.bpf.o: %.bpf.c
 	$(Q)$(CLANG) $(BPFLAGS) $(DEPS) -c $< -o $@
 
 $B/tidemark.o: $(PIPE)
-$B/trace.o: $(TRACE)
+$(foreach a,$(ALONE),$(eval $B/$a.o: $B/bpf/$a.bpf.o))
 $B/bench.o: $B/tests/bench.bpf.o
-$B/tidemark.o $B/trace.o $B/bench.o:
+$B/tidemark.o $(ALONE:%=$B/%.o) $B/bench.o:
 	$(call say,JOIN,$@)
 	$(Q)$(BPFTOOL) gen object $@ $^
 
@@ -144,6 +145,7 @@ $(PROGRAMS): $B/%: $B/%.o $(PARTS)
 	$(call say,LINK,$@)
 	$(Q)$(LINK)
 $(filter-out $B/tests/unit_%,$(PROGRAMS)): $(PKT)
+$(patsubst %,$B/tests/%,unit_order bench_merge bench_clocks): $B/tests/world.o
 $(filter $B/tests/bench_%,$(PROGRAMS)): $B/tests/bench.o
 $B/tests/bench.o: $S/bench.skel.h
 $(filter $B/tests/fuzz_%,$(PROGRAMS)): LDFLAGS += -fsanitize=fuzzer
@@ -175,7 +177,7 @@ uninstall: ## what install put there
 	rm -f $(DESTDIR)$(PREFIX)/bin/tidemark $(SERVICE) $(MAN) $(COMPLETE)
 
 clean: ## what make made
-	rm -rf $(addprefix $B/,bpf user tests version.h tidemark.o trace.o bench.o) \
+	rm -rf $(addprefix $B/,bpf user tests version.h tidemark.o $(ALONE:%=%.o) bench.o) \
 		$S/*.skel.h $(BIN) \
 		$(if $(O),,$B .asan .fuzz .arm64)
 

@@ -5,23 +5,13 @@
 
 #include "event.bpf.h"
 #include "flow.bpf.h"
+#include "mark.h"
 #include "node.bpf.h"
 #include "owner.bpf.h"
+#include "run.bpf.h"
+#include "report.bpf.h"
 #include "send.bpf.h"
-
-/* By index. Mapped into userspace too, which sets skews and reads it for `show`. */
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, 1);
-	__uint(map_flags, BPF_F_MMAPABLE);
-	__type(key, __u32);
-	__type(value, struct clock);
-} clocks SEC(".maps");
-
-static __always_inline struct clock *clock_get(__u32 index)
-{
-	return bpf_map_lookup_elem(&clocks, &index);
-}
+#include "wire.bpf.h"
 
 /* What begins on a clock, and what comes of it. */
 struct begin {
@@ -129,26 +119,17 @@ static __always_inline int burst_same_cause(struct pkt *p, const struct flow *f)
 static __always_inline int burst_extend(struct clock *c, struct flow *f, struct pkt *p)
 {
 	struct flow_dir *d = flow_dir(f, p->from_local);
-	__u64 run = READ_ONCE(c->run), got;
+	__u64 burst = READ_ONCE(d->burst);
+	__u16 generation = d->generation;
 
-	if (c->flags & CLOCK_EVERY_PACKET)
+	if (!run_is_open(c, burst, generation))
 		return 0;
-	if (run_generation(run) != d->generation || READ_ONCE(c->burst) != d->burst)
+	if (p->dir == DIR_IN && (f->notes & FLOW_NEWS || p->rejected || p->flags & EVENT_NO_ROOM))
 		return 0;
-	if (p->dir == DIR_IN && f->peer_clocked && !burst_same_cause(p, f))
+	if (p->dir == DIR_IN && f->peer_clocked && !p->carried && !burst_same_cause(p, f))
 		return 0;
-#pragma unroll
-	for (int i = 0; i < 4; i++) {
-		if (run_generation(run) != d->generation || !run_packets(run) ||
-		    !run_has_room(run, p->segments, p->fresh))
-			return 0;
-		got = __sync_val_compare_and_swap(&c->run, run,
-						  run + ((__u64)p->segments << 32) + p->fresh);
-		if (got == run)
-			return 1;
-		run = got;
-	}
-	return 0;
+	p->stamp = burst;
+	return run_join(c, generation, p->segments, p->fresh);
 }
 
 /*
@@ -166,6 +147,7 @@ static __always_inline void owner_take(struct flow *f, const struct owner *o, __
 		f->notes &= ~FLOW_OWNER_LISTENER;
 	else
 		f->notes |= FLOW_OWNER_LISTENER;
+	f->mark &= ~(MARK_GENERATION_MAX << MARK_GENERATION_SHIFT); /* rules may ask who it is */
 }
 
 static __always_inline struct bpf_sock *owner_lookup(struct __sk_buff *skb, const struct pkt *p)
@@ -243,7 +225,10 @@ static __always_inline void event_fill(struct event *e, const struct pkt *p, con
 	e->tcp_flags = p->tcp_flags;
 	e->dir = p->dir;
 	e->_pad = 0;
-	e->_pad2 = 0;
+	e->mark = f->mark & MARK_MARKED ? f->mark : 0;
+	e->flags = p->flags;
+	e->hash = p->hash;
+	e->rejected = p->rejected;
 	if (p->from_local) {
 		addr_copy(e->src, p->key.local);
 		addr_copy(e->dst, p->key.remote);
@@ -259,23 +244,38 @@ static __always_inline void event_fill(struct event *e, const struct pkt *p, con
 	__builtin_memcpy(e->comm, f->comm, sizeof(e->comm));
 }
 
-/* What came with a received packet from a sender on this host. */
+/*
+ * What came with a received packet: from a sender on this host, in the packet itself, or
+ * both. In TCP what was carried is the last there was on the flow, not only this segment's:
+ * the rest of a burst carries nothing.
+ */
 static __always_inline __u64 event_cause(struct pkt *p, struct flow *f, struct counters *count,
-					 __u32 seq, __u64 *carried)
+					 __u32 type, __u32 seq, __u64 *carried)
 {
+	int by_seq = p->key.proto == IPPROTO_TCP && !(p->tcp_flags & TCP_RST);
 	struct send_found found = {};
+	__u64 cause;
 
-	send_find(p, p->key.proto == IPPROTO_TCP && !(p->tcp_flags & TCP_RST), seq, &found);
+	send_find(p, by_seq, seq, &found);
 	*carried = found.stamp;
-	if (!found.stamp)
-		return 0;
-	f->peer_clock = found.clock;
-	f->peer_clocked = 1;
-	if (found.forgotten) {
-		count->reason.cause_forgotten++;
-		return 0;
+	cause = found.forgotten ? 0 : found.stamp;
+	if (found.stamp) {
+		f->peer_clock = found.clock;
+		f->peer_clocked = 1;
+		if (found.forgotten)
+			count->reason.cause_forgotten++;
 	}
-	return found.stamp;
+	if (!(f->notes & FLOW_CARRIED) || !f->cause)
+		return cause;
+	if (*carried < f->cause)
+		*carried = f->cause;
+	if (by_seq && (cause >= f->cause || p->flags & EVENT_NO_ROOM))
+		return cause;
+	/* A sender that does not stamp its data has its SYN's stamp for a past, no cause. */
+	if (by_seq && type == EVENT_recv && !(f->notes & FLOW_SPOKEN))
+		return cause;
+	p->flags |= EVENT_IN_BAND;
+	return f->cause;
 }
 
 /*
@@ -309,7 +309,7 @@ __checked int event_note(struct __sk_buff *skb, struct pkt *p, __u32 type, __u32
 	d = flow_dir(f, p->from_local);
 	boot_ns = bpf_ktime_get_boot_ns();
 	if (p->dir == DIR_IN)
-		cause = event_cause(p, f, count, seq, &carried);
+		cause = event_cause(p, f, count, type, seq, &carried);
 	if ((!f->pid || f->notes & FLOW_OWNER_LISTENER) && !(p->how & ATTACH_FAR))
 		owner_find(skb, p);
 
@@ -345,9 +345,17 @@ __checked int event_note(struct __sk_buff *skb, struct pkt *p, __u32 type, __u32
 	if (b.generation)
 		clock_opened(c, d, &b, boot_ns);
 sent:
-	if (p->dir == DIR_IN)
+	p->stamp = b.stamp;
+	if (p->dir == DIR_IN) {
 		f->cause = cause;
-	else if (f->notes & FLOW_ADMITTED || f->opener != FLOW_OPENER_REMOTE || f->peer_clocked)
+		f->notes &= ~FLOW_NEWS;
+		return 0;
+	}
+	if (d->burst != b.stamp) { /* whole as it is: nothing joins it */
+		d->generation = 0;
+		d->burst = b.stamp;
+	}
+	if (f->notes & FLOW_ADMITTED || f->opener != FLOW_OPENER_REMOTE || f->peer_clocked)
 		send_note(p, from, b.stamp, type == EVENT_connect);
 	return 0;
 }
@@ -378,10 +386,14 @@ __checked int event_handshake(struct pkt *p)
 		return 0;
 	}
 	send_find(p, 0, 0, &found);
+	if (found.stamp) {
+		f->peer_clock = found.clock;
+		f->peer_clocked = 1;
+	}
+	if (found.stamp < p->carried)
+		found.stamp = p->carried;
 	if (!found.stamp)
 		return 0;
-	f->peer_clock = found.clock;
-	f->peer_clocked = 1;
 	if (p->notes & NOTE_HEARD) /* merged when the handshake is complete, as `accept` */
 		return 0;
 	b.carried = found.stamp;
@@ -405,22 +417,50 @@ __checked int event_handshake(struct pkt *p)
 	return 0;
 }
 
+__checked int mark_ask(struct __sk_buff *skb, struct pkt *p);
+
+/* And tell who listens, if it is another one. Not from within: the stack would not do. */
+static __always_inline void mark_ask_aloud(struct pass *at, struct pkt *p)
+{
+	__u32 old = at->flow->mark;
+
+	mark_ask(at->skb, p);
+	if ((READ_ONCE(at->flow->mark) ^ old) &
+	    (MARK_MARKED | (MARK_LABEL_MASK & ~MARK_ENTROPY_MASK)))
+		report_marked(p);
+}
+
+/* A flow's first event is to say its mark already; later stages find it asked for. */
+static __always_inline void event_marked(struct pass *at, struct pkt *p)
+{
+	const struct settings *s = settings_get();
+
+	if (s && s->marks_generation &&
+	    !(at->flow->mark >> MARK_GENERATION_SHIFT & MARK_GENERATION_MAX))
+		mark_ask_aloud(at, p);
+}
+
 static __always_inline int stage_clock(struct pass *at, struct pkt *p)
 {
 	struct clock *c = clock_get(p->clock);
 	__u32 message = p->dir == DIR_OUT ? EVENT_send : EVENT_recv;
 	__u32 end = p->seq + p->fresh;
-	__u8 notes = p->notes;
+	struct settings *s = settings_get();
+	__u16 notes;
 
-	if (!notes)
+	if (s && s->in_band)
+		wire_before(at, p);
+	notes = p->notes;
+	if (!notes && !p->blank)
 		return NEXT;
 	if (!c) {
 		at->count->reason.clock_bad++;
 		return NEXT;
 	}
 	if (notes == NOTE_MESSAGE && burst_extend(c, at->flow, p))
-		return NEXT;
-	if (notes & (NOTE_MERGE | NOTE_CARRY | NOTE_HEARD))
+		goto stamp;
+	event_marked(at, p);
+	if (notes & (NOTE_MERGE | NOTE_CARRY | NOTE_HEARD) || (notes & NOTE_AHEAD && p->carried))
 		event_handshake(p);
 	if (notes & NOTE_CONNECT)
 		event_note(at->skb, p, EVENT_connect, p->seq, p->seq);
@@ -432,6 +472,9 @@ static __always_inline int stage_clock(struct pass *at, struct pkt *p)
 		event_note(at->skb, p, message, p->seq, end - 1);
 	if (notes & NOTE_CLOSE)
 		event_note(at->skb, p, EVENT_close, end, end);
+stamp:
+	if (s && s->in_band && p->dir == DIR_OUT)
+		wire_after(at, p);
 	return NEXT;
 }
 

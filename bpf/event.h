@@ -56,14 +56,22 @@ struct event {
 	__u8 dir;	/* enum dir */
 	__u16 src_port; /* the message's ends: the same on both sides */
 	__u16 dst_port;
-	__u16 _pad;
-	__u32 _pad2;
+	__u16 flags;	/* EVENT_IN_BAND and so on */
+	__u32 hash;	/* UDP with a peer: wire_hash() of the first datagram, else 0 */
+	__u64 rejected; /* a stamp that came with it and was not merged */
+	__u32 mark;	/* of its flow, mark.h; 0: none */
+	__u32 _pad;
 	__u8 src[16];
 	__u8 dst[16];
 	char comm[16];
 };
 
-_Static_assert(sizeof(struct event) == 120, "no hidden padding");
+_Static_assert(sizeof(struct event) == 136, "no hidden padding");
+
+/* event.flags */
+#define EVENT_IN_BAND (1U << 0) /* the cause came in the packet */
+#define EVENT_FLAGGED (1U << 1) /* from further ahead than a clock should be */
+#define EVENT_NO_ROOM (1U << 2) /* came without a stamp, for which there was no room */
 
 /* Context of the syscall programs `event_end` and `event_node`. */
 struct event_call {

@@ -11,7 +11,7 @@ struct {
 	__uint(max_entries, 1);
 	__type(key, struct flow_key);
 	__type(value, struct flow);
-} flows SEC(".maps");
+} flows __attribute__((weak)) SEC(".maps");
 
 /*
  * Flows of which only one side has spoken. Everything enters here, and only what was
@@ -24,7 +24,7 @@ struct {
 	__uint(max_entries, 1);
 	__type(key, struct flow_key);
 	__type(value, struct flow);
-} embryonic SEC(".maps");
+} embryonic __attribute__((weak)) SEC(".maps");
 
 static const struct flow flow_empty;
 
@@ -147,7 +147,7 @@ static __always_inline __u32 flow_fresh(struct flow_dir *d, __u32 *seq, __u32 le
 	__s32 beyond = end - d->next_seq, ahead = from - d->next_seq;
 
 	if (!d->synced) {
-		d->synced = 1;
+		d->synced = DIR_SYNCED;
 		d->next_seq = end;
 		return length;
 	}
@@ -167,6 +167,80 @@ static __always_inline __u32 flow_fresh(struct flow_dir *d, __u32 *seq, __u32 le
 	d->next_seq = end;
 	*seq = end - length; /* the last byte matters more than the first */
 	return length;
+}
+
+/*
+ * The same for what a node receives: how many bytes a segment makes deliverable. TCP hands
+ * over nothing beyond a hole, so to the node it has not arrived: counted at once, it would
+ * stand in the log before the message in the hole, which it may be the answer to. What lies
+ * beyond is counted when the hole is filled, and *ahead says that some came.
+ *
+ * There is one hole. A second one widens it, and what came between the two, or in the
+ * middle of one, is forgotten. It will not be sent again, so that hole stays, until the
+ * receiver acknowledges what is beyond (flow_acked), which is exact but comes after.
+ */
+static __always_inline __u32 flow_arrive(struct flow_dir *d, __u32 *seq, __u32 length, __u8 *ahead)
+{
+	__u32 from = *seq, end = from + length;
+
+	if (!d->synced) {
+		d->synced = DIR_SYNCED;
+		d->next_seq = end;
+		return length;
+	}
+	if (d->hole_from == d->hole_to) {
+		if ((__s32)(end - d->next_seq) <= 0)
+			return 0;
+		if ((__s32)(from - d->next_seq) > 0) {
+			*ahead = 1;
+			d->hole_from = d->next_seq;
+			d->hole_to = from;
+			d->next_seq = end;
+			return 0;
+		}
+		*seq = d->next_seq;
+		d->next_seq = end;
+		return end - *seq;
+	}
+	if ((__s32)(end - d->hole_from) <= 0)
+		return 0;
+	if ((__s32)(from - d->hole_from) <= 0) {
+		*seq = d->hole_from;
+		d->hole_from = end;
+		if ((__s32)(end - d->hole_to) < 0)
+			return end - *seq;
+		if ((__s32)(end - d->next_seq) > 0)
+			d->next_seq = end;
+		d->hole_from = d->hole_to = 0;
+		return d->next_seq - *seq;
+	}
+	if ((__s32)(from - d->hole_to) >= 0 && (__s32)(end - d->next_seq) <= 0)
+		return 0;
+	*ahead = 1;
+	if ((__s32)(from - d->next_seq) > 0 ||
+	    ((__s32)(from - d->hole_to) < 0 && (__s32)(end - d->hole_to) >= 0))
+		d->hole_to = from;
+	if ((__s32)(end - d->next_seq) > 0)
+		d->next_seq = end;
+	return 0;
+}
+
+/* One side says what it has: it may be more than we know. */
+static __always_inline void flow_acked(struct flow_dir *d, __u32 ack)
+{
+	if (d->hole_from != d->hole_to && (__s32)(ack - d->hole_to) >= 0)
+		d->synced |= DIR_FILLED;
+}
+
+/* Then the next segment that comes, whatever it is, tells of what had not been told. */
+static __always_inline __u32 flow_filled(struct flow_dir *d, __u32 *seq)
+{
+	__u32 fresh = d->next_seq - d->hole_from;
+
+	*seq = d->hole_from;
+	d->synced = DIR_SYNCED;
+	d->hole_from = d->hole_to = 0;
+	return fresh;
 }
 
 /* A new connection on the same ends: nothing of the old one may colour it. */
@@ -200,7 +274,7 @@ static __always_inline void flow_syn(struct flow *f, struct pkt *p)
 		flow_restart(f, p);
 	f->state = FLOW_SYN;
 	f->isn = p->seq;
-	d->synced = 1;
+	d->synced = DIR_SYNCED;
 	d->next_seq = p->seq + 1 + p->payload;
 	p->notes = p->dir == DIR_OUT ? NOTE_CONNECT : NOTE_HEARD;
 	if (p->payload) { /* TCP Fast Open */
@@ -219,7 +293,7 @@ static __always_inline void flow_syn_ack(struct flow *f, struct pkt *p)
 		return;
 	}
 	f->state = FLOW_SYN_ACK;
-	d->synced = 1;
+	d->synced = DIR_SYNCED;
 	d->next_seq = p->seq + 1;
 	p->notes = p->dir == DIR_OUT ? NOTE_CARRY : NOTE_MERGE;
 }
@@ -245,11 +319,29 @@ static __always_inline void flow_fin(struct flow *f, struct flow_dir *d, struct 
 static __always_inline void flow_data(struct pass *at, struct flow *f, struct flow_dir *d,
 				      struct pkt *p)
 {
-	p->fresh = flow_fresh(d, &p->seq, p->payload);
-	if (p->fresh) {
-		p->notes |= NOTE_MESSAGE;
-		return;
+	__u32 filled = 0, seq = 0;
+	__u8 ahead = 0;
+
+	if (p->dir == DIR_IN) {
+		if (d->synced & DIR_FILLED)
+			filled = flow_filled(d, &seq);
+		if (p->payload)
+			p->fresh = flow_arrive(d, &p->seq, p->payload, &ahead);
+	} else {
+		p->fresh = flow_fresh(d, &p->seq, p->payload);
 	}
+	if (ahead) {
+		at->count->reason.ahead++;
+		p->notes |= NOTE_AHEAD;
+	}
+	if (filled) {
+		p->fresh += filled;
+		p->seq = seq;
+	}
+	if (p->fresh)
+		p->notes |= NOTE_MESSAGE;
+	if (p->fresh || ahead || !p->payload)
+		return;
 	f->retransmits[flow_side(p)]++;
 	if (p->dir == DIR_OUT) {
 		at->count->reason.retransmit++;
@@ -278,10 +370,12 @@ static __always_inline void flow_tcp(struct pass *at, struct flow *f, struct flo
 			if (p->dir == DIR_IN)
 				p->notes |= NOTE_ACCEPT;
 		}
-		if (p->payload)
+		if (flags & TCP_ACK)
+			flow_acked(flow_dir(f, !p->from_local), p->ack);
+		if (p->payload || d->synced & DIR_FILLED)
 			flow_data(at, f, d, p);
 		else if (!d->synced) {
-			d->synced = 1;
+			d->synced = DIR_SYNCED;
 			d->next_seq = p->seq;
 		}
 		if (flags & TCP_FIN)
@@ -311,6 +405,7 @@ static __always_inline int stage_flow(struct pass *at, struct pkt *p)
 {
 	struct flow *f = bpf_map_lookup_elem(&flows, &p->key);
 	struct flow_dir *d;
+	__u32 now;
 
 	if (!f) {
 		f = flow_embryonic(at, p);
@@ -327,7 +422,9 @@ static __always_inline int stage_flow(struct pass *at, struct pkt *p)
 	}
 	__sync_fetch_and_add(&d->packets, p->segments);
 	__sync_fetch_and_add(&d->bytes, p->wire);
-	WRITE_ONCE(f->last, flow_now());
+	now = flow_now();
+	p->idle = f->last ? now - f->last : 0;
+	WRITE_ONCE(f->last, now);
 	at->flow = f;
 	return NEXT;
 }

@@ -50,6 +50,14 @@ enum flow_opener {
 #define FLOW_OWNER_LISTENER (1U << 0) /* owner is the listener's: ask again when it sends */
 #define FLOW_OWNER_ASKED (1U << 1)    /* no socket of the node has it: do not ask again */
 #define FLOW_ADMITTED (1U << 2)	      /* lives in `flows`, not in `embryonic` */
+#define FLOW_CARRIED (1U << 3)	      /* `cause` came in a packet */
+#define FLOW_NEWS (1U << 4)	      /* and no event has told of it yet */
+#define FLOW_WIRED (1U << 5)	      /* what we send carries stamps (TCP) */
+#define FLOW_SPOKEN (1U << 6)	      /* data has come with a stamp, not only the handshake */
+
+/* flow_dir.synced */
+#define DIR_SYNCED (1U << 0) /* next_seq is known */
+#define DIR_FILLED (1U << 1) /* the receiver says that it has what was in the hole */
 
 /* One direction of a flow. */
 struct flow_dir {
@@ -61,7 +69,7 @@ struct flow_dir {
 	__u32 hole_to;
 	__u16 generation; /* of that burst, see struct clock */
 	__u8 tcp_flags;	  /* all flags seen, or-ed */
-	__u8 synced;	  /* next_seq is known */
+	__u8 synced;	  /* DIR_SYNCED and so on */
 };
 
 /*

@@ -12,7 +12,7 @@ struct {
 	__uint(map_flags, BPF_F_NO_PREALLOC);
 	__type(key, __u32);
 	__type(value, struct node);
-} nodes SEC(".maps");
+} nodes __attribute__((weak)) SEC(".maps");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
@@ -20,7 +20,7 @@ struct {
 	__uint(map_flags, BPF_F_NO_PREALLOC);
 	__type(key, struct attachment_key);
 	__type(value, struct attachment);
-} attachments SEC(".maps");
+} attachments __attribute__((weak)) SEC(".maps");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
@@ -28,7 +28,7 @@ struct {
 	__uint(map_flags, BPF_F_MMAPABLE);
 	__type(key, __u32);
 	__type(value, struct settings);
-} settings SEC(".maps");
+} settings __attribute__((weak)) SEC(".maps");
 
 static __always_inline struct settings *settings_get(void)
 {

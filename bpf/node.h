@@ -38,14 +38,17 @@ struct node {
  * identity that was fixed when we attached is right on every kernel, where asking the
  * packet is not (its netns cookie is the sender's socket's), and costs no lookup.
  */
-#define ATTACH_CB_NODE 0 /* skb->cb[0]: node id */
-#define ATTACH_CB_HOW 1	 /* skb->cb[1]: clock index | flags */
+#define ATTACH_CB_NODE 0   /* skb->cb[0]: node id */
+#define ATTACH_CB_HOW 1	   /* skb->cb[1]: clock index | flags */
+#define ATTACH_CB_LENGTH 2 /* skb->cb[2], of a file's packet: the frame's whole length */
+#define ATTACH_CB_NUMBER 3 /* skb->cb[3], the same: which one it is */
 
 #define ATTACH_CLOCK_MASK 0xffffffU
 #define ATTACH_L3 (1U << 24)	  /* no Ethernet header (tun, ipip, ...) */
 #define ATTACH_FAR (1U << 25)	  /* a port: ingress is what the node behind it sends */
 #define ATTACH_PROMISC (1U << 26) /* chosen with -i: what is addressed to others counts too */
 #define ATTACH_EGRESS (1U << 27)  /* at the device's egress */
+#define ATTACH_FILE (1U << 28)	  /* read from a file, and not all of it is here */
 #define ATTACH_LIVE (1U << 31)	  /* so that a word of ours is never zero */
 
 /* Where one device is attached. Map `attachments`, by (node, ifindex). For `down`. */
@@ -90,6 +93,21 @@ struct settings {
 	__u64 began_ns;	       /* and MONOTONIC at that time: together they give its rate */
 	__u32 complete;	       /* `up` got to its end; 0: it was interrupted */
 	__u32 every_packet_up; /* what `up` chose; a trace that asks for more takes it back */
+	__u32 reports;	       /* enum report_whose: somebody takes reports of flows */
+	__u32 _spare3;
+	__u64 report_period_ns; /* between two of one connection */
+	__u32 marks_generation; /* of the rules, see mark.h; 0: there has been no mark yet */
+	__u32 marks_rules;	/* how many are in force; 1 << 16: in `rules_spare` */
+	__u32 marks_flags;	/* MARKS_* */
+	__u32 marks_next_id;
+	__u32 in_band;	      /* there are peers: packets are looked at, and stamped */
+	__u32 unstamped_n;    /* how many ports are listed below */
+	__u64 max_ahead_ns;   /* a stamp further ahead is not merged; 0: any is */
+	__u64 flag_ahead_ns;  /* further ahead: merged, and counted */
+	__u16 unstamped[16];  /* UDP ports whose datagrams are left as they are */
+	__u32 recording;      /* generation of the classes, 1 to 255; 0: nobody records */
+	__s32 recorder;	      /* pid of who empties the rings of packets, */
+	__u64 recorder_began; /* and when it began, as /proc has it: pids come again */
 };
 
 #endif

@@ -31,6 +31,24 @@ struct {
 	__uint(max_entries, 1);
 } newcomers __attribute__((weak)) SEC(".maps");
 
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 1);
+	__type(key, __u64);
+	__type(value, struct heir);
+} heirs __attribute__((weak)) SEC(".maps");
+
+/* The mark of whom the current thread serves, or 0. */
+static __always_inline __u32 heir_mark(void)
+{
+	__u64 thread = bpf_get_current_pid_tgid();
+	struct heir *heir = bpf_map_lookup_elem(&heirs, &thread);
+
+	if (!heir || bpf_ktime_get_ns() - heir->since_ns > HEIR_NS)
+		return 0;
+	return heir->mark;
+}
+
 /* The current process. */
 static __always_inline void owner_current(struct owner *o, __u64 socket)
 {
@@ -38,6 +56,8 @@ static __always_inline void owner_current(struct owner *o, __u64 socket)
 	o->uid = bpf_get_current_uid_gid();
 	o->cgroup = bpf_get_current_cgroup_id();
 	o->socket = socket;
+	o->mark = 0;
+	o->_pad = 0;
 	bpf_get_current_comm(o->comm, sizeof(o->comm));
 }
 

@@ -12,7 +12,19 @@ struct owner {
 	__u64 cgroup; /* id, cgroup v2 */
 	char comm[16];
 	__u64 socket; /* cookie of the socket it was taken for: a copy has its listener's */
+	__u32 mark;   /* what it inherits, see mark.h; 0: nothing */
+	__u32 _pad;
 };
+
+/* Map `heirs`, by thread: what it read last was of a flow whose mark is inherited. */
+struct heir {
+	__u64 since_ns; /* MONOTONIC */
+	__u32 mark;
+	__u32 _pad;
+};
+
+/* Whoever has read nothing for so long serves nobody any more. */
+#define HEIR_NS 10000000000ULL
 
 /* What `newcomers` rings for: somebody became active in a namespace we may not know. */
 struct newcomer {

@@ -4,6 +4,7 @@
 #define TIDEMARK_PARSE_BPF_H
 
 #include "pkt.bpf.h"
+#include "track.h"
 
 /* The ports of a fragmented datagram are in its first fragment only. */
 struct fragment_key {
@@ -30,6 +31,7 @@ struct {
 } fragments SEC(".maps");
 
 #define PARSE_VLANS 2
+#define PARSE_LABELS 8
 #define PARSE_EXTENSIONS 8
 #define PARSE_FAR 0x3fff /* no transport header lies deeper */
 #define PARSE_PULL 512	 /* bytes to make linear, from the deepest header known, when in pages */
@@ -67,21 +69,14 @@ static __always_inline void addr_from_v4(__u8 to[16], __be32 from)
 	word[3] = from;
 }
 
-/*
- * By words, which every place an address is in allows. Told of bytes only, the compiler
- * copies bytes: 32 instructions, of which the verifier follows every one.
- */
-struct addr_words {
-	__u32 word[4];
-} __attribute__((may_alias));
-
 static __always_inline void addr_copy(__u8 to[16], const __u8 from[16])
 {
 	*(struct addr_words *)to = *(const struct addr_words *)from;
 }
 
 /* Over Ethernet and VLAN tags; the ethertype is what skb->protocol says without them. */
-static __always_inline int parse_l2(struct cursor *c, __be16 *type, struct counters *count)
+static __always_inline int parse_l2(struct cursor *c, struct pkt *p, __be16 *type,
+				    struct counters *count)
 {
 	struct ethhdr *eth = c->at;
 	struct vlan_hdr *tag;
@@ -97,6 +92,7 @@ static __always_inline int parse_l2(struct cursor *c, __be16 *type, struct count
 		tag = c->at;
 		if ((void *)(tag + 1) > c->end)
 			return PARSE_SHORT;
+		p->vlan[i] = (bpf_ntohs(tag->tci) & 0xfff) | TRACK_TAGGED;
 		*type = tag->proto;
 		c->at = tag + 1;
 	}
@@ -105,6 +101,45 @@ static __always_inline int parse_l2(struct cursor *c, __be16 *type, struct count
 		return DONE;
 	}
 	return 0;
+}
+
+/*
+ * RFC 3032: over the labels; the last is marked so, and what follows says itself whether
+ * it is IP. By helper, for the reasons parse_extensions() gives.
+ */
+__checked int parse_labels(struct __sk_buff *skb, struct pkt *p)
+{
+	struct counters *count;
+	__be32 entry;
+	__u8 version;
+
+	if (!p)
+		return DONE;
+	count = counters_of(p->dir);
+	if (!count)
+		return DONE;
+#pragma clang loop unroll(disable)
+	for (int i = 0; i < PARSE_LABELS; i++) {
+		if (bpf_skb_load_bytes(skb, p->l3, &entry, sizeof(entry)))
+			goto truncated;
+		p->l3 += sizeof(entry);
+		if (!i)
+			p->mpls = bpf_ntohl(entry) >> 12 | TRACK_LABELLED;
+		if (!(entry & bpf_htonl(MPLS_BOTTOM)))
+			continue;
+		if (bpf_skb_load_bytes(skb, p->l3, &version, 1))
+			goto truncated;
+		if (version >> 4 == 4)
+			p->ethertype = ETH_P_IP;
+		else if (version >> 4 == 6)
+			p->ethertype = ETH_P_IPV6;
+		return 0;
+	}
+	count->reason.too_many_headers++;
+	return DONE;
+truncated:
+	count->reason.truncated++;
+	return DONE;
 }
 
 static __always_inline int parse_v4(struct cursor *c, struct l3 *l3, __u32 room,
@@ -262,6 +297,11 @@ static __always_inline int parse_l4(struct cursor *c, const struct l3 *l3, struc
 		p->seq = bpf_ntohl(tcp->seq);
 		p->tcp_flags = tcp->flags;
 		p->payload = l3->left - header;
+		p->ack = bpf_ntohl(tcp->ack_seq);
+		p->options = header - sizeof(*tcp);
+		if (p->options == 12 && (void *)(tcp + 1) + 4 <= c->end &&
+		    *(__u32 *)(tcp + 1) == bpf_htonl(TCP_OPTIONS_USUAL))
+			p->options = 0;
 		return 0;
 	case IPPROTO_UDP:
 		udp = c->at;
@@ -275,6 +315,12 @@ static __always_inline int parse_l4(struct cursor *c, const struct l3 *l3, struc
 		p->payload = l3->left - sizeof(*udp);
 		if (l3->first && bpf_ntohs(udp->len) > sizeof(*udp))
 			p->payload = bpf_ntohs(udp->len) - sizeof(*udp);
+		/* What is behind the datagram is no payload: options (RFC 9868). */
+		if (!l3->first && bpf_ntohs(udp->len) >= sizeof(*udp) &&
+		    bpf_ntohs(udp->len) < l3->left) {
+			p->surplus = l3->left - bpf_ntohs(udp->len);
+			p->payload -= p->surplus;
+		}
 		return 0;
 	case IPPROTO_ICMP:
 	case IPPROTO_ICMPV6:
@@ -340,15 +386,27 @@ static __always_inline int parse_packet(struct __sk_buff *skb, struct pkt *p,
 	int err;
 
 	if (!(p->how & ATTACH_L3)) {
-		err = parse_l2(&c, &type, count);
+		err = parse_l2(&c, p, &type, count);
 		if (err)
 			return err;
 	}
 	l3.at = c.at - (void *)(long)skb->data;
+	p->l3 = l3.at;
+	p->ethertype = bpf_ntohs(type);
+	if (p->ethertype == ETH_P_MPLS_UC || p->ethertype == ETH_P_MPLS_MC) {
+		err = parse_labels(skb, p);
+		if (err)
+			return err;
+		l3.at = p->l3 & 0xff; /* as the labels are few; the verifier does not know */
+		type = bpf_htons(p->ethertype);
+		c.at = (void *)(long)skb->data + l3.at;
+		c.end = (void *)(long)skb->data_end;
+	}
 	if (type == bpf_htons(ETH_P_IP)) {
-		err = parse_v4(&c, &l3, skb->len - l3.at, count);
+		err = parse_v4(&c, &l3, p->len - l3.at, count);
 	} else if (type == bpf_htons(ETH_P_IPV6)) {
-		err = parse_v6(&c, &l3, skb->len - l3.at, count);
+		p->v6 = 1;
+		err = parse_v6(&c, &l3, p->len - l3.at, count);
 		if (!err && parse_is_extension(l3.proto))
 			err = parse_extensions(skb, &l3, p->dir);
 	} else {
@@ -365,6 +423,7 @@ static __always_inline int parse_packet(struct __sk_buff *skb, struct pkt *p,
 		return DONE;
 	}
 	p->l4 = l3.at;
+	p->head = l3.first;
 	c.at = (void *)(long)skb->data + l3.at;
 	c.end = (void *)(long)skb->data_end;
 	if (!l3.later) {
@@ -373,15 +432,16 @@ static __always_inline int parse_packet(struct __sk_buff *skb, struct pkt *p,
 			return err;
 	}
 	if (l3.first || l3.later) {
+		p->fragment = 1;
 		err = parse_fragment(&l3, p, count, &src_port, &dst_port);
 		if (err)
 			return err;
 	}
 	p->key.proto = l3.proto;
 	p->segments = skb->gso_segs > 1 ? skb->gso_segs : 1;
-	p->wire = skb->len;
+	p->wire = p->len;
 	if (p->segments > 1) /* each carries the headers */
-		p->wire += (p->segments - 1) * (skb->len - p->payload);
+		p->wire += (p->segments - 1) * (p->len - p->payload);
 
 	/* Whose end is whose: the node's is local. A mirror port has none: the lower. */
 	if (p->how & ATTACH_PROMISC && skb->pkt_type == PACKET_OTHERHOST && p->dir == DIR_IN) {
@@ -404,6 +464,7 @@ static __always_inline int parse_packet(struct __sk_buff *skb, struct pkt *p,
 		p->key.local_port = dst_port;
 		p->key.remote_port = src_port;
 	}
+	p->keyed = 1;
 	return NEXT;
 }
 

@@ -5,45 +5,67 @@
 #include "node.bpf.h"
 #include "flow.bpf.h"
 #include "clock.bpf.h"
+#include "mark.bpf.h"
+#include "record.bpf.h"
 
 char LICENSE[] SEC("license") = "GPL";
 
 /* Which stages exist, decided before load: the verifier removes the others. */
 const volatile __u32 stages = STAGES_LIVE;
 
-/* What an attachment's own program tail-calls. */
-struct {
-	__uint(type, BPF_MAP_TYPE_PROG_ARRAY);
-	__uint(max_entries, 1);
-	__type(key, __u32);
-	__type(value, __u32);
-} pipelines SEC(".maps");
-
 /* Stages that are listed and not built yet. */
 #define stage_guard(at, p) NEXT
-#define stage_mark(at, p) NEXT
-#define stage_record(at, p) NEXT
 #define stage_fault(at, p) NEXT
+
+/*
+ * A CPU's packet under way. Not on the stack, which with all that a stage may call has 512
+ * bytes. There is only ever one: the traffic control hooks run with softirqs off, are not
+ * entered from hard interrupts, and a packet that causes another queues it.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct pkt);
+} pkts SEC(".maps");
+
+static __always_inline struct pkt *pkt_begin(void)
+{
+	__u32 zero = 0;
+	struct pkt *p = bpf_map_lookup_elem(&pkts, &zero);
+
+	if (p)
+		__builtin_memset(p, 0, sizeof(*p));
+	return p;
+}
 
 SEC("tc")
 int pipeline(struct __sk_buff *skb)
 {
-	struct pkt p = { .how = skb->cb[ATTACH_CB_HOW], .key.node = skb->cb[ATTACH_CB_NODE] };
 	struct pass at = { .skb = skb };
+	struct pkt *p = pkt_begin();
 	int verdict, done = 0;
 
-	p.clock = p.how & ATTACH_CLOCK_MASK;
+	if (!p)
+		return NEXT;
+	p->how = skb->cb[ATTACH_CB_HOW];
+	p->key.node = skb->cb[ATTACH_CB_NODE];
+	p->clock = p->how & ATTACH_CLOCK_MASK;
 	/* What leaves the device its node sends; unless the node is behind the device. */
-	p.dir = !(p.how & ATTACH_EGRESS) == !(p.how & ATTACH_FAR) ? DIR_IN : DIR_OUT;
-	p.from_local = p.dir == DIR_OUT;
-	at.count = counters_of(p.dir);
+	p->dir = !(p->how & ATTACH_EGRESS) == !(p->how & ATTACH_FAR) ? DIR_IN : DIR_OUT;
+	p->from_local = p->dir == DIR_OUT;
+	/* Both read as they stand: chosen between by address, the verifier refuses. */
+	p->len = READ_ONCE(skb->len);
+	if (p->how & ATTACH_FILE)
+		p->len = READ_ONCE(skb->cb[ATTACH_CB_LENGTH]);
+	at.count = counters_of(p->dir);
 	if (!at.count)
 		return NEXT;
 
 #define X(name, live, all, what)                               \
 	if (stages & (1U << STAGE_##name) && (all || !done)) { \
 		at.count->stage.name.seen++;                   \
-		verdict = stage_##name(&at, &p);               \
+		verdict = stage_##name(&at, p);                \
 		if (verdict == DONE) {                         \
 			at.count->stage.name.done++;           \
 			done = 1;                              \
@@ -124,5 +146,30 @@ int event_node(struct event_call *call)
 	e->node = call->node;
 	e->packets = 1;
 	event_submit(e);
+	return 0;
+}
+
+/*
+ * What is said of one flow changes one flow: it is told by its key, and the others need
+ * not ask again.
+ */
+SEC("syscall")
+int mark_touch(struct mark_call *call)
+{
+	struct flow_key key;
+	__u32 *words = (__u32 *)&key;
+
+	/* One by one: of a context the verifier allows no other reads. */
+#pragma unroll
+	for (__u32 i = 0; i < sizeof(key) / 4; i++)
+		words[i] = READ_ONCE(call->key[i]);
+	if (key.proto) {
+		mark_touch_flows(&key);
+		return 0;
+	}
+	key.proto = IPPROTO_TCP;
+	mark_touch_flows(&key);
+	key.proto = IPPROTO_UDP;
+	mark_touch_flows(&key);
 	return 0;
 }

@@ -17,7 +17,9 @@ int sock_made(struct bpf_sock *sk)
 	if (!namespace_node(bpf_get_netns_cookie(sk)))
 		return 1;
 	o = bpf_sk_storage_get(&owners, sk, 0, BPF_SK_STORAGE_GET_F_CREATE);
-	if (o)
+	if (o) {
 		owner_current(o, bpf_get_socket_cookie(sk));
+		o->mark = heir_mark();
+	}
 	return 1;
 }

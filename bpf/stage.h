@@ -17,8 +17,8 @@
 	X(guard, 0, 0, "may these two owners talk?")                      \
 	X(flow, 1, 0, "find or create the flow, count, follow TCP")       \
 	X(clock, 1, 0, "merge and tick the node's clock, note the event") \
-	X(mark, 0, 0, "write the flow's SciTag, egress only")             \
-	X(record, 0, 1, "keep the packet, perhaps")                       \
+	X(mark, 1, 0, "write the flow's SciTag, egress only")             \
+	X(record, 1, 1, "keep the packet, perhaps")                       \
 	X(fault, 0, 1, "play the wire: lose, corrupt, repeat")
 
 enum stage {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-/* What real traffic between two nodes loses: without, with the datapath, and with a trace. */
+/* What real traffic loses: without, with the datapath, with a trace, with clocks in packets. */
 #define _GNU_SOURCE 1
 #include <arpa/inet.h>
 #include <errno.h>
@@ -24,9 +24,9 @@
 #define MESSAGE_BYTES 100
 #define REQUESTS 4000
 
-enum way { WITHOUT, UP, TRACED, WAYS };
+enum way { WITHOUT, UP, TRACED, IN_BAND, WAYS };
 
-static const char *const way_names[WAYS] = { "without", "up", "up + trace" };
+static const char *const way_names[WAYS] = { "without", "up", "up + trace", "up + peer" };
 static const char *binary, *state_dir;
 static pid_t tracer;
 
@@ -75,8 +75,8 @@ static void way_begin(enum way way)
 
 	if (way == WITHOUT)
 		return;
-	shell("%s up -n netns:a -n netns:b --pin-dir " BENCH_PINS " --state-dir %s 2>/dev/null",
-	      binary, state_dir);
+	shell("%s up -n netns:a -n netns:b --pin-dir " BENCH_PINS " --state-dir %s %s 2>/dev/null",
+	      binary, state_dir, way == IN_BAND ? "--peer 10.9.0.0/24" : "");
 	if (way != TRACED)
 		return;
 	if (pipe2(fds, O_CLOEXEC))
@@ -243,7 +243,7 @@ static void row(const char *what, const char *unit, double values[WAYS][ROUNDS])
 
 	for (int w = 0; w < WAYS; w++)
 		middle[w] = median(values[w], ROUNDS);
-	printf("%-34s %-7s", what, unit);
+	printf("%-30s %-6s", what, unit);
 	for (int w = 0; w < WAYS; w++)
 		printf(" %10.3f", middle[w]);
 	for (int w = UP; w < WAYS; w++)
@@ -279,15 +279,15 @@ int main(void)
 	printf("\nReal traffic between two namespaces (veth); medians of %d rounds, in turn. CPU: of "
 	       "sender,\nreceiver and their softirqs, not of the trace.\n\n",
 	       ROUNDS);
-	printf("%-34s %-7s", "", "");
+	printf("%-30s %-6s", "", "");
 	for (int w = 0; w < WAYS; w++)
 		printf(" %10s", way_names[w]);
-	printf(" %9s %9s\n", "up/", "trace/");
+	printf(" %9s %9s %9s\n", "up/", "trace/", "peer/");
 	row("iperf3, one TCP stream", "Gbit/s", gbit);
 	row("  CPU", "s/GB", gb);
-	row("TCP request and reply, 100 bytes", "us", tcp);
+	row("TCP request, reply, 100 bytes", "us", tcp);
 	row("  CPU", "us", tcp_cpu);
-	row("UDP request and reply, 100 bytes", "us", udp);
+	row("UDP request, reply, 100 bytes", "us", udp);
 	row("  CPU", "us", udp_cpu);
 	return 0;
 }

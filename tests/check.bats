@@ -52,7 +52,7 @@ need_validator() {
 
 @test "a log in causal order exits 0 and prints one object with every count" {
 	check 0 "$fixture"
-	[ "$object" = '{"events":16,"pairs":4,"inversions":0,"wall_inversions":3,"unmatched_send":1,"unmatched_recv":1,"gaps":3}' ]
+	[ "$object" = '{"events":16,"pairs":4,"inversions":0,"wall_inversions":3,"unmatched_send":1,"unmatched_recv":1,"gaps":3,"in_band":4,"matched":0,"unknown":1,"ahead_p99_ns":0,"ahead_max_ns":0}' ]
 	[ ! -s "$words" ]
 }
 
@@ -120,6 +120,18 @@ need_validator() {
 	[ "$(jq .wall_inversions <<<"$object")" = 4 ]
 }
 
+@test "how far clocks were ahead of their own wall clock is told, as 99 % and at most (T38)" {
+	local n
+	for n in $(seq 100); do
+		printf '{"hlc":"1800000000%02x0000","type":"send","node":"n","wall":"%s","proto":"udp","src":"10.0.0.1:1","dst":"10.0.0.2:2"}\n' \
+			"$n" "$(date -u -d @1729382256 +%FT%T.600000000Z)"
+	done >"$log"
+	check 0 "$log"
+	local first=$((0x1800000000010000 - 1729382256600000000))
+	[ "$(jq .ahead_max_ns <<<"$object")" = $((first + 99 * 65536)) ]
+	[ "$(jq .ahead_p99_ns <<<"$object")" = $((first + 98 * 65536)) ]
+}
+
 @test "a line that is not an object exits 2, names file and line, and prints no object" {
 	{ head -16 "$fixture"; echo '{"hlc":"18b2'; } >"$log"
 	check 2 "$log"
@@ -133,11 +145,12 @@ need_validator() {
 	grep -F "tidemark: check: $log:6: no dst" "$words"
 }
 
-@test "a file that is not there, and a directory, exit 2" {
+@test "a file that is not there, and a directory without logs, exit 2" {
 	check 2 "$BATS_TEST_TMPDIR/none.jsonl"
 	grep -F "none.jsonl: No such file or directory" "$words"
-	check 2 "$BATS_TEST_TMPDIR"
-	grep -F "$BATS_TEST_TMPDIR: Is a directory" "$words"
+	mkdir "$BATS_TEST_TMPDIR/empty"
+	check 2 "$BATS_TEST_TMPDIR/empty"
+	grep -F "empty: no *.jsonl or *.jsonl.zst in it" "$words"
 }
 
 @test "no log, and an unknown option, exit 2" {

@@ -16,7 +16,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
 	if (!file)
 		return 0;
-	if (eventlog_read(&causal, file, 0, NULL, &error)) {
+	if (eventlog_each(file, eventlog_add, &causal, NULL, &error)) {
 		if (!error.why[0])
 			abort();
 	} else if (causal_finish(&causal) || causal.counts.events != causal.n ||

@@ -90,7 +90,7 @@ static void test_link(void)
 
 	other(ETH_P_ARP, "out arp 1", "ARP");
 	other(0x88cc, "out other_ethertype 1", "LLDP");
-	other(0x8847, "out other_ethertype 1", "MPLS");
+	other(0x8847, "out too_many_headers 1", "MPLS whose labels do not end");
 	other(0x0026, "out other_ethertype 1", "an IEEE 802.3 length instead of an ethertype");
 	vlan(0x8100, 0, 0);
 	frame_other(&f, ETH_P_ARP, 28);

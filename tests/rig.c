@@ -13,6 +13,7 @@
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
 
+#include "../user/peer.h"
 #include "rig.h"
 #include "tidemark.skel.h"
 
@@ -78,7 +79,11 @@ static void rig_sizes_set(struct tidemark_bpf *skel, const struct rig_sizes *s)
 	bpf_map__set_max_entries(skel->maps.attachments, 16);
 	bpf_map__set_max_entries(skel->maps.namespaces, 16);
 	bpf_map__set_max_entries(skel->maps.newcomers, getpagesize());
+	bpf_map__set_max_entries(skel->maps.reports, 1 << 20);
+	bpf_map__set_max_entries(skel->maps.marks, 1024);
+	bpf_map__set_max_entries(skel->maps.heirs, 16);
 	bpf_map__set_max_entries(skel->maps.events, libbpf_num_possible_cpus());
+	bpf_map__set_max_entries(skel->maps.packets, libbpf_num_possible_cpus());
 }
 
 int rig_open(struct rig *r, const struct rig_sizes *sizes)
@@ -144,6 +149,10 @@ void rig_reset(struct rig *r)
 	map_empty(bpf_map__fd(r->skel->maps.embryonic));
 	map_empty(bpf_map__fd(r->skel->maps.sends));
 	map_empty(bpf_map__fd(r->skel->maps.fragments));
+	map_empty(bpf_map__fd(r->skel->maps.marks));
+	map_empty(bpf_map__fd(r->skel->maps.paths));
+	map_empty(bpf_map__fd(r->skel->maps.peers));
+	map_empty(bpf_map__fd(r->skel->maps.skews));
 	rig_drain(r);
 	memset(r->clocks, 0, RIG_CLOCKS * sizeof(struct clock));
 	memset(r->settings, 0, sizeof(*r->settings));
@@ -164,9 +173,8 @@ void rig_reset(struct rig *r)
 int rig_run_bytes(struct rig *r, const struct frame *f, unsigned n, __u32 how)
 {
 	struct __sk_buff ctx = { .gso_segs = f->gso_segs, .gso_size = f->gso_size };
-	static __u8 out[FRAME_MAX];
 	LIBBPF_OPTS(bpf_test_run_opts, opts, .data_in = f->bytes, .data_size_in = n,
-		    .data_out = out, .data_size_out = sizeof(out), .ctx_in = &ctx,
+		    .data_out = r->out, .data_size_out = sizeof(r->out), .ctx_in = &ctx,
 		    .ctx_size_in = sizeof(ctx), .repeat = 1);
 
 	ctx.cb[ATTACH_CB_NODE] = r->node ? r->node : (how & ATTACH_CLOCK_MASK) + 1;
@@ -174,7 +182,8 @@ int rig_run_bytes(struct rig *r, const struct frame *f, unsigned n, __u32 how)
 	if (bpf_prog_test_run_opts(bpf_program__fd(r->skel->progs.pipeline), &opts))
 		return RIG_REFUSED;
 	r->runs[!(how & ATTACH_EGRESS) == !(how & ATTACH_FAR) ? DIR_IN : DIR_OUT]++;
-	if (opts.data_size_out != n || memcmp(out, f->bytes, n))
+	r->out_n = opts.data_size_out;
+	if (opts.data_size_out != n || memcmp(r->out, f->bytes, n))
 		r->changed++;
 	return (int)opts.retval;
 }
@@ -209,6 +218,17 @@ struct counters rig_count(const struct rig *r, enum dir dir)
 	for (size_t i = 0; i < words; i++)
 		to[i] -= before[i];
 	return sum;
+}
+
+void rig_peer(struct rig *r, const char *text)
+{
+	const __u32 flags = PEER_CLOCKS;
+	struct peer_key key;
+
+	if (peer_parse(text, &key) ||
+	    bpf_map_update_elem(bpf_map__fd(r->skel->maps.peers), &key, &flags, BPF_ANY))
+		r->disorder++;
+	r->settings->in_band = 1;
 }
 
 unsigned rig_entries(int map)

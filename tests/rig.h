@@ -41,7 +41,9 @@ struct rig {
 	struct counters counters[DIRS_NR]; /* when the rig was reset */
 	__u32 node;			   /* not 0: instead of the clock's own */
 	unsigned runs[DIRS_NR];
-	unsigned changed; /* packets that came out other than they went in */
+	unsigned changed;    /* packets that came out other than they went in */
+	__u8 out[FRAME_MAX]; /* the last one as it came out */
+	unsigned out_n;
 	unsigned events_n, events_all;
 	__u64 events_last[RIG_CLOCKS]; /* stamp no later record of the clock may reach */
 	unsigned disorder;	       /* records that are not above the one before */
@@ -58,6 +60,9 @@ void rig_reset(struct rig *r);
 /* Run the pipeline: its verdict, or RIG_REFUSED. */
 int rig_run(struct rig *r, const struct frame *f, __u32 how);
 int rig_run_bytes(struct rig *r, const struct frame *f, unsigned n, __u32 how);
+
+/* Clocks are exchanged with these addresses from here on (off after a reset). */
+void rig_peer(struct rig *r, const char *range);
 
 /* Run event_end on a clock. */
 void rig_end(struct rig *r, __u32 clock);

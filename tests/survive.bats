@@ -105,20 +105,21 @@ lowest() {
 	killed_at_moments up
 }
 
-# At 12 moments, evenly over the time that a whole run takes.
+# At 12 moments, evenly over the time that a whole run takes, which is what the last whole one took.
 killed_at_moments() {
-	local i killed=0 whole=0 partly=0 took=${EPOCHREALTIME/./}
+	local i killed=0 whole=0 partly=0 began=${EPOCHREALTIME/./} took
 
 	tm up -n netns:client -n netns:server
-	took=$((${EPOCHREALTIME/./} - took))
+	took=$((${EPOCHREALTIME/./} - began))
 	tm down
 	world_snapshot >"$DIR/before"
 	for i in $(seq 12); do
-		run timeout -s KILL "0.$(printf %06d $((i * took / 11)))" \
+		began=${EPOCHREALTIME/./}
+		run timeout -s KILL "$(printf %d.%06d $((i * took / 14 / 1000000)) $((i * took / 14 % 1000000)))" \
 			"$TIDEMARK" up --state-dir "$STATE" -n netns:client -n netns:server
 		case $status in
 		137) killed=$((killed + 1)) ;;
-		0) whole=$((whole + 1)) ;;
+		0) whole=$((whole + 1)) took=$((${EPOCHREALTIME/./} - began)) ;;
 		*) echo "$output"; return 1 ;;
 		esac
 		world_snapshot | diff -q "$DIR/before" - >/dev/null || partly=$((partly + 1))

@@ -148,7 +148,7 @@ static int log_run(struct causal *causal, const char *text, size_t len,
 		   struct eventlog_error *error)
 {
 	FILE *file = fmemopen((void *)(len ? text : "\n"), len ? len : 1, "r");
-	int err = eventlog_read(causal, file, 7, NULL, error);
+	int err = eventlog_each(file, eventlog_add, causal, NULL, error);
 
 	fclose(file);
 	return err ? err : causal_finish(causal);

@@ -6,32 +6,22 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "../bpf/clock.h"
 #include "causal.h"
+#include "pairs.h"
+#include "sorter.h"
 
-/* A stamp that an event has, or names, on its way to be sorted with others of its group. */
-struct ref {
-	uint64_t stamp;
-	uint32_t event;
-	uint32_t role;
-};
+#define PAIRS_MEMORY (256ULL << 20)
 
-/* In this order at equal stamps: a cause must be there before it is looked for. */
-enum {
-	ROLE_OWN,	 /* the event's own first stamp */
-	ROLE_CAUSE,	 /* the stamp it carries */
-	ROLE_CAUSE_LAST, /* and the last one, where different */
-};
-
-#define REFS_MOST 2 /* per event and sort */
-
-/* refs of group i: at[start[i]] up to at[start[i + 1]]. */
-struct refs {
-	struct ref *at;
+/* Every message of a node, by its first stamp. */
+struct stamps {
+	struct stamp {
+		uint64_t stamp;
+		uint32_t event;
+	} * at; /* of node i: at[start[i]] up to at[start[i + 1]] */
 	size_t *start;
-	uint32_t groups;
+	uint32_t nodes;
 };
-
-typedef unsigned (*refs_fn)(const struct causal_event *event, uint32_t *group, struct ref *refs);
 
 static const struct {
 	const char *name;
@@ -67,6 +57,11 @@ static int64_t causal_name(struct names *names, const char *const *parts, int n)
 	id = key.err ? key.err : names_id(names, key.at ? key.at : "", key.len);
 	text_free(&key);
 	return id;
+}
+
+bool causal_type_message(unsigned type)
+{
+	return types[type].message;
 }
 
 int64_t causal_node(struct causal *causal, const char *host, const char *node)
@@ -113,83 +108,67 @@ static void causal_invert(struct causal *causal, enum causal_wrong wrong, uint32
 		causal->first[causal->first_n++] = (struct causal_inversion){ wrong, a, b };
 }
 
-static int ref_compare(const void *left, const void *right)
+static int stamp_compare(const void *left, const void *right)
 {
-	const struct ref *a = left, *b = right;
+	const struct stamp *a = left, *b = right;
 
 	if (a->stamp != b->stamp)
 		return a->stamp < b->stamp ? -1 : 1;
-	if (a->role != b->role)
-		return a->role < b->role ? -1 : 1;
 	return a->event < b->event ? -1 : a->event > b->event;
 }
 
 /* Logs are mostly sorted already, and then this is one look at each. */
-static void refs_sort(struct ref *refs, size_t n)
+static void stamps_sort(struct stamp *stamps, size_t n)
 {
 	for (size_t i = 1; i < n; i++) {
-		if (ref_compare(&refs[i - 1], &refs[i]) > 0) {
-			qsort(refs, n, sizeof(*refs), ref_compare);
+		if (stamp_compare(&stamps[i - 1], &stamps[i]) > 0) {
+			qsort(stamps, n, sizeof(*stamps), stamp_compare);
 			return;
 		}
 	}
 }
 
-static void refs_free(struct refs *refs)
+static void stamps_free(struct stamps *stamps)
 {
-	free(refs->at);
-	free(refs->start);
+	free(stamps->at);
+	free(stamps->start);
 }
 
-/* All that collect() gives, put together by group and sorted within each. */
-static int refs_collect(struct refs *refs, const struct causal *causal, uint32_t groups,
-			refs_fn collect)
+static int stamps_collect(struct stamps *stamps, const struct causal *causal)
 {
-	struct ref got[REFS_MOST];
+	uint32_t nodes = causal->nodes.n;
 	size_t total = 0;
-	uint32_t group;
 
-	*refs = (struct refs){ .groups = groups };
-	/* One more in front: filling moves each start to its group's end, which is where the next
-	 * group starts.
+	*stamps = (struct stamps){ .nodes = nodes };
+	/* One more in front: filling moves each start to its node's end, which is where the next
+	 * node's are.
 	 */
-	refs->start = calloc((size_t)groups + 2, sizeof(*refs->start));
-	if (!refs->start)
+	stamps->start = calloc((size_t)nodes + 2, sizeof(*stamps->start));
+	if (!stamps->start)
 		return -ENOMEM;
 	for (uint32_t i = 0; i < causal->n; i++) {
-		unsigned n = collect(&causal->events[i], &group, got);
-
-		if (n)
-			refs->start[group + 2] += n;
-		total += n;
+		if (!types[causal->events[i].type].message)
+			continue;
+		stamps->start[causal->events[i].node + 2]++;
+		total++;
 	}
-	refs->at = malloc((total + 1) * sizeof(*refs->at));
-	if (!refs->at) {
-		refs_free(refs);
+	stamps->at = malloc((total + 1) * sizeof(*stamps->at));
+	if (!stamps->at) {
+		stamps_free(stamps);
 		return -ENOMEM;
 	}
-	for (uint32_t i = 0; i < groups; i++)
-		refs->start[i + 2] += refs->start[i + 1];
+	for (uint32_t i = 0; i < nodes; i++)
+		stamps->start[i + 2] += stamps->start[i + 1];
 	for (uint32_t i = 0; i < causal->n; i++) {
-		unsigned n = collect(&causal->events[i], &group, got);
+		const struct causal_event *event = &causal->events[i];
 
-		for (unsigned k = 0; k < n; k++) {
-			got[k].event = i;
-			refs->at[refs->start[group + 1]++] = got[k];
-		}
+		if (types[event->type].message)
+			stamps->at[stamps->start[event->node + 1]++] =
+				(struct stamp){ event->hlc, i };
 	}
-	for (uint32_t i = 0; i < groups; i++)
-		refs_sort(refs->at + refs->start[i], refs->start[i + 1] - refs->start[i]);
+	for (uint32_t i = 0; i < nodes; i++)
+		stamps_sort(stamps->at + stamps->start[i], stamps->start[i + 1] - stamps->start[i]);
 	return 0;
-}
-
-static unsigned refs_of_node(const struct causal_event *event, uint32_t *group, struct ref *refs)
-{
-	if (!types[event->type].message)
-		return 0;
-	*group = event->node;
-	refs[0] = (struct ref){ .stamp = event->hlc, .role = ROLE_OWN };
-	return 1;
 }
 
 /* A clock issues each stamp once, so no two messages of a node may share one. Bursts per flow
@@ -198,7 +177,7 @@ static unsigned refs_of_node(const struct causal_event *event, uint32_t *group, 
 static int causal_check_nodes(struct causal *causal)
 {
 	bool *interleaved = calloc((size_t)causal->nodes.n + 1, sizeof(*interleaved));
-	struct refs refs;
+	struct stamps stamps;
 	int err;
 
 	if (!interleaved)
@@ -206,15 +185,15 @@ static int causal_check_nodes(struct causal *causal)
 	for (uint32_t i = 0; i < causal->n; i++)
 		if (causal->events[i].flags & CAUSAL_BURST_FLOW)
 			interleaved[causal->events[i].node] = true;
-	err = refs_collect(&refs, causal, causal->nodes.n, refs_of_node);
+	err = stamps_collect(&stamps, causal);
 	if (err)
 		goto out;
-	for (uint32_t node = 0; node < refs.groups; node++) {
+	for (uint32_t node = 0; node < stamps.nodes; node++) {
 		uint32_t holder = CAUSAL_NONE; /* of the highest stamp so far */
 		uint64_t highest = 0;
 
-		for (size_t i = refs.start[node]; i < refs.start[node + 1]; i++) {
-			uint32_t at = refs.at[i].event;
+		for (size_t i = stamps.start[node]; i < stamps.start[node + 1]; i++) {
+			uint32_t at = stamps.at[i].event;
 			const struct causal_event *event = &causal->events[at];
 			uint64_t last = interleaved[node] || event->hlc_last < event->hlc
 						? event->hlc
@@ -230,88 +209,105 @@ static int causal_check_nodes(struct causal *causal)
 			}
 		}
 	}
-	refs_free(&refs);
+	stamps_free(&stamps);
 out:
 	free(interleaved);
 	return err;
 }
 
-static unsigned refs_of_flow(const struct causal_event *event, uint32_t *group, struct ref *refs)
+static void causal_pair(struct causal *causal, const struct pairs_edge *edge)
 {
-	if (!types[event->type].message || event->flow == CAUSAL_NONE)
-		return 0;
-	*group = event->flow;
-	if (!(event->flags & CAUSAL_HAS_CAUSE)) {
-		refs[0] = (struct ref){ .stamp = event->hlc, .role = ROLE_OWN };
-		return event->type != CAUSAL_RECV;
-	}
-	refs[0] = (struct ref){ .stamp = event->cause, .role = ROLE_CAUSE };
-	refs[1] = (struct ref){ .stamp = event->cause_last, .role = ROLE_CAUSE_LAST };
-	return event->cause_last != event->cause ? 2 : 1;
-}
-
-static void causal_pair(struct causal *causal, uint32_t cause, uint32_t effect)
-{
+	uint32_t cause = (uint32_t)edge->cause.ord, effect = (uint32_t)edge->effect.ord;
 	struct causal_event *a = &causal->events[cause], *b = &causal->events[effect];
+	bool carried = b->flags & CAUSAL_HAS_CAUSE, inverted;
 
+	a->flags |= CAUSAL_NAMED;
+	/* Carried stamps lie in a's burst, so a's own are not looked at: a later message of a burst
+	 * may rightly come after the first effect. Without them the burst is all that is known.
+	 */
+	if (edge->last)
+		inverted = !carried && b->hlc <= a->hlc && b->pair != cause;
+	else
+		inverted = carried ? b->hlc <= b->cause || b->hlc_last <= b->cause_last
+				   : b->hlc <= a->hlc;
+	if (inverted && (edge->last || b->pair == CAUSAL_NONE))
+		causal_invert(causal, CAUSAL_EFFECT_FIRST, cause, effect);
+	if (edge->last || b->pair != CAUSAL_NONE)
+		return; /* found in two ways */
 	b->pair = cause;
 	causal->counts.pairs++;
-	/* The carried stamps lie in a's burst, so a's own are not looked at: a later message of a
-	 * burst may rightly come after the first effect.
-	 */
-	if (b->hlc <= b->cause || b->hlc_last <= b->cause_last)
-		causal_invert(causal, CAUSAL_EFFECT_FIRST, cause, effect);
+	if (!carried && edge->label == PAIRS_IN_BAND)
+		causal->labels.in_band++;
+	else if (!carried || b->flags & CAUSAL_MATCHED)
+		causal->labels.matched++;
 	if (b->wall_ns < a->wall_ns)
 		causal->counts.wall_inversions++;
 }
 
-/* One flow's stamps, rising. A cause that ended below the stamp looked for can never be found
- * again, because what is looked for only rises: drop it. So every ref is pushed and dropped once at
- * most, whatever the log says, and the top of the stack is the nearest cause that reaches far
- * enough.
- */
-static void causal_pair_flow(struct causal *causal, const struct ref *refs, size_t n,
-			     uint32_t *stack)
+static int causal_find_pairs(struct causal *causal, struct pairs *pairs)
 {
-	size_t depth = 0;
+	struct pairs_flow *flows = calloc((size_t)causal->flows.n + 1, sizeof(*flows));
+	int err = flows ? 0 : -ENOMEM;
 
-	for (size_t i = 0; i < n; i++) {
-		if (refs[i].role == ROLE_OWN) {
-			stack[depth++] = refs[i].event;
-			continue;
-		}
-		while (depth && causal->events[stack[depth - 1]].hlc_last < refs[i].stamp &&
-		       causal->events[stack[depth - 1]].hlc != refs[i].stamp)
-			depth--;
-		if (!depth)
-			continue;
-		causal->events[stack[depth - 1]].flags |= CAUSAL_NAMED;
-		if (refs[i].role == ROLE_CAUSE)
-			causal_pair(causal, stack[depth - 1], refs[i].event);
+	for (uint32_t i = 0; i < causal->flows.n && !err; i++) {
+		const char *proto = names_get(&causal->flows, i);
+		const char *src = proto + strlen(proto) + 1;
+
+		flows[i] = pairs_flow(pairs, proto, src, src + strlen(src) + 1);
 	}
+	for (uint32_t i = 0; i < causal->n && !err; i++)
+		if (causal->events[i].flow != CAUSAL_NONE)
+			err = pairs_add(pairs, &causal->events[i], i,
+					&flows[causal->events[i].flow]);
+	free(flows);
+	return err ? err : pairs_finish(pairs);
 }
 
-static int causal_pair_flows(struct causal *causal)
+static int causal_pair_all(struct causal *causal)
 {
-	size_t deepest = 1;
-	uint32_t *stack;
-	struct refs refs;
-	int err = refs_collect(&refs, causal, causal->flows.n, refs_of_flow);
+	struct pairs *pairs = pairs_new(PAIRS_MEMORY);
+	struct sorter_cursor edges = {};
+	const struct pairs_edge *edge;
+	int err = pairs ? causal_find_pairs(causal, pairs) : -ENOMEM;
 
-	if (err)
-		return err;
-	for (uint32_t flow = 0; flow < refs.groups; flow++)
-		if (refs.start[flow + 1] - refs.start[flow] > deepest)
-			deepest = refs.start[flow + 1] - refs.start[flow];
-	stack = calloc(deepest, sizeof(*stack));
-	if (!stack)
-		err = -ENOMEM;
-	for (uint32_t flow = 0; stack && flow < refs.groups; flow++)
-		causal_pair_flow(causal, refs.at + refs.start[flow],
-				 refs.start[flow + 1] - refs.start[flow], stack);
-	free(stack);
-	refs_free(&refs);
+	if (!err)
+		err = sorter_cursor_open(&edges, pairs_edges(pairs), 0, 1024);
+	while (!err && (edge = sorter_cursor_next(&edges, &err)))
+		causal_pair(causal, edge);
+	sorter_cursor_close(&edges);
+	pairs_free(pairs);
 	return err;
+}
+
+static int ahead_compare(const void *left, const void *right)
+{
+	uint64_t a = *(const uint64_t *)left, b = *(const uint64_t *)right;
+
+	return a < b ? -1 : a > b;
+}
+
+/* How far clocks were ahead of their own node's wall clock. */
+static int causal_ahead(struct causal *causal)
+{
+	uint64_t *ahead = calloc((size_t)causal->n + 1, sizeof(*ahead));
+	size_t n = 0;
+
+	if (!ahead)
+		return -ENOMEM;
+	for (uint32_t i = 0; i < causal->n; i++) {
+		const struct causal_event *event = &causal->events[i];
+
+		if (types[event->type].message)
+			ahead[n++] =
+				clock_ahead_ns(event->hlc & ~CLOCK_COUNTER_MASK, event->wall_ns);
+	}
+	qsort(ahead, n, sizeof(*ahead), ahead_compare);
+	if (n) {
+		causal->labels.ahead_p99_ns = ahead[(n - 1) * 99 / 100];
+		causal->labels.ahead_max_ns = ahead[n - 1];
+	}
+	free(ahead);
+	return 0;
 }
 
 static void causal_count_unmatched(struct causal *causal)
@@ -319,10 +315,15 @@ static void causal_count_unmatched(struct causal *causal)
 	for (uint32_t i = 0; i < causal->n; i++) {
 		const struct causal_event *event = &causal->events[i];
 		bool alone = event->pair == CAUSAL_NONE && !(event->flags & CAUSAL_NAMED);
+		bool effect = event->type == CAUSAL_RECV || event->type == CAUSAL_ACCEPT;
 
+		if (event->flags & CAUSAL_HAS_CAUSE)
+			causal->labels.in_band += !(event->flags & CAUSAL_MATCHED);
+		else if (effect && event->pair == CAUSAL_NONE)
+			causal->labels.unknown++;
 		if (!alone)
 			continue;
-		if (event->type == CAUSAL_RECV || event->type == CAUSAL_ACCEPT)
+		if (effect)
 			causal->counts.unmatched_recv++;
 		else if ((event->type == CAUSAL_SEND || event->type == CAUSAL_CONNECT) &&
 			 !(event->flags & CAUSAL_HAS_CAUSE))
@@ -335,10 +336,11 @@ int causal_finish(struct causal *causal)
 	int err = causal_check_nodes(causal);
 
 	if (!err)
-		err = causal_pair_flows(causal);
-	if (!err)
-		causal_count_unmatched(causal);
-	return err;
+		err = causal_pair_all(causal);
+	if (err)
+		return err;
+	causal_count_unmatched(causal);
+	return causal_ahead(causal);
 }
 
 void causal_free(struct causal *causal)

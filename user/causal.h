@@ -39,8 +39,12 @@ enum causal_type {
 #define CAUSAL_NAMED (1U << 1)	   /* some effect names it (set by causal_finish()) */
 #define CAUSAL_HAS_SEQ (1U << 2)
 #define CAUSAL_BURST_FLOW (1U << 3) /* node-up only: this node's bursts are per flow */
+#define CAUSAL_HAS_HASH (1U << 4)   /* seq is a hash of the payload instead */
+#define CAUSAL_MATCHED (1U << 5)    /* the log says so: an earlier merge found the cause */
+#define CAUSAL_HAS_LAST (1U << 6)   /* the log has an hlc_last, not only hlc */
+#define CAUSAL_REJECTED (1U << 7)   /* instead of HAS_CAUSE: cause came, and was not merged */
 
-/* One line of a log. Ten million of them fit in 640 MB, which is why this is not larger. */
+/* One line of a log. Ten million of them fit in 720 MB, which is why this is not larger. */
 struct causal_event {
 	uint64_t hlc;
 	uint64_t hlc_last;   /* the line is a burst, from hlc to here */
@@ -52,11 +56,12 @@ struct causal_event {
 	uint32_t line;
 	uint32_t seq;
 	uint32_t pair; /* index of the event that caused this, or CAUSAL_NONE */
+	uint32_t bytes;
 	uint16_t file; /* the caller's */
 	uint8_t type;
 	uint8_t flags;
 };
-_Static_assert(sizeof(struct causal_event) == 64, "one cache line");
+_Static_assert(sizeof(struct causal_event) == 72, "as small as can be");
 
 enum causal_wrong {
 	CAUSAL_EFFECT_FIRST, /* b is stamped at or before its cause a */
@@ -80,6 +85,14 @@ struct causal_counts {
 	uint64_t gaps;		  /* events known to be lost */
 };
 
+/* And how it is known. */
+struct causal_labels {
+	uint64_t in_band; /* effects whose message carried its stamp */
+	uint64_t matched; /* effects without, found by what else survives on the wire */
+	uint64_t unknown; /* recvs and accepts without either */
+	uint64_t ahead_p99_ns, ahead_max_ns; /* of messages: stamp minus own wall clock */
+};
+
 /* Starts as {}. Add every event, finish once, then read. */
 struct causal {
 	struct names nodes; /* "host\0node" */
@@ -87,6 +100,7 @@ struct causal {
 	struct causal_event *events;
 	uint32_t n, size;
 	struct causal_counts counts;
+	struct causal_labels labels;
 	struct causal_inversion first[CAUSAL_FIRST];
 	uint32_t first_n;
 };
@@ -104,6 +118,7 @@ int causal_finish(struct causal *causal);
 /* A type by its name in the log; CAUSAL_OTHER if it has none here. */
 enum causal_type causal_type_parse(const char *name);
 const char *causal_type_name(enum causal_type type);
+bool causal_type_message(unsigned type);
 
 void causal_free(struct causal *causal);
 

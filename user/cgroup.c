@@ -2,11 +2,14 @@
 /* Finds cgroups by path, in whatever hierarchies this machine has, and the processes in them. */
 #define _GNU_SOURCE
 #include <errno.h>
+#include <fcntl.h>
 #include <fts.h>
 #include <linux/magic.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/statfs.h>
+#include <unistd.h>
 
 #include "cgroup.h"
 #include "mounts.h"
@@ -91,4 +94,110 @@ int cgroup_each_pid(const char *path, pid_fn fn, void *ctx)
 	if (!err)
 		err = mounts_each("cgroup", mount_step, &walk);
 	return err ? err : walk.found ? 0 : -ENOENT;
+}
+
+static int root_open(const struct mount *mount, void *ctx)
+{
+	int *fd = ctx;
+
+	if (strcmp(mount->root, "/")) /* the first whole one */
+		return 0;
+	*fd = open(mount->point, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (*fd < 0)
+		*fd = -errno;
+	return 1;
+}
+
+int cgroup_root_open(void)
+{
+	int fd = -ENODEV, err = mounts_each("cgroup2", root_open, &fd);
+
+	return err < 0 ? err : fd;
+}
+
+/* A cgroup's file handle is its id. */
+struct cgroup_handle {
+	struct file_handle handle;
+	__u64 id;
+};
+
+#define KERNFS_HANDLE 0xfe
+
+struct cgroup_search {
+	const char *path;
+	__u64 *id;
+	unsigned *level;
+	char *found;
+	size_t size;
+};
+
+static unsigned depth(const char *path)
+{
+	unsigned n = 0;
+
+	for (; *path; path++)
+		n += *path != '/' && (path[1] == '/' || !path[1]);
+	return n;
+}
+
+static int cgroup_id_step(const struct mount *mount, void *ctx)
+{
+	struct cgroup_handle h = { .handle.handle_bytes = sizeof(h.id) };
+	struct cgroup_search *search = ctx;
+	size_t point = strlen(mount->point);
+	const char *below = search->path;
+	char dir[4096];
+	int mount_id;
+
+	if (!strncmp(below, mount->point, point) && (below[point] == '/' || !below[point]))
+		below += point;
+	if (snprintf(dir, sizeof(dir), "%s/%s", mount->point, below) >= (int)sizeof(dir))
+		return 0;
+	if (!cgroup_is(dir) || name_to_handle_at(AT_FDCWD, dir, &h.handle, &mount_id, 0))
+		return 0;
+	memcpy(search->id, h.handle.f_handle, sizeof(*search->id));
+	*search->level = depth(mount->root) + depth(below);
+	return 1;
+}
+
+int cgroup_id(const char *path, __u64 *id, unsigned *level)
+{
+	struct cgroup_search search = { .path = path, .id = id, .level = level };
+	int err = mounts_each("cgroup2", cgroup_id_step, &search);
+
+	return err < 0 ? err : err ? 0 : -ENOENT;
+}
+
+static int cgroup_path_step(const struct mount *mount, void *ctx)
+{
+	struct cgroup_handle h = { .handle.handle_bytes = sizeof(h.id),
+				   .handle.handle_type = KERNFS_HANDLE };
+	struct cgroup_search *search = ctx;
+	size_t point = strlen(mount->point);
+	char link[64], path[4096];
+	int at = open(mount->point, O_RDONLY | O_DIRECTORY | O_CLOEXEC), fd;
+	ssize_t n;
+
+	memcpy(h.handle.f_handle, search->id, sizeof(*search->id));
+	fd = at < 0 ? -1 : open_by_handle_at(at, &h.handle, O_PATH | O_CLOEXEC);
+	if (at >= 0)
+		close(at);
+	if (fd < 0)
+		return 0;
+	snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
+	n = readlink(link, path, sizeof(path) - 1);
+	close(fd);
+	if (n < (ssize_t)point)
+		return 0;
+	path[n] = 0;
+	snprintf(search->found, search->size, "%s", path[point] ? path + point : "/");
+	return 1;
+}
+
+int cgroup_path(__u64 id, char *path, size_t size)
+{
+	struct cgroup_search search = { .id = &id, .found = path, .size = size };
+	int err = mounts_each("cgroup2", cgroup_path_step, &search);
+
+	return err < 0 ? err : err ? 0 : -ENOENT;
 }

@@ -9,19 +9,31 @@
 
 #include "causal.h"
 #include "cmd.h"
-#include "eventlog.h"
 #include "log.h"
+#include "logs.h"
 #include "out.h"
 
-#define FILES_MOST UINT16_MAX
-
 struct check {
-	char **files;
-	unsigned files_n;
+	char **args;
+	unsigned args_n;
+	struct logs logs;
 	bool json, verbose;
 };
 
-enum { EVENTS, PAIRS, INVERSIONS, WALL_INVERSIONS, UNMATCHED_SEND, UNMATCHED_RECV, GAPS };
+enum {
+	EVENTS,
+	PAIRS,
+	INVERSIONS,
+	WALL_INVERSIONS,
+	UNMATCHED_SEND,
+	UNMATCHED_RECV,
+	GAPS,
+	IN_BAND,
+	MATCHED,
+	UNKNOWN,
+	AHEAD_P99,
+	AHEAD_MAX,
+};
 
 static const struct out_column columns[] = {
 	[EVENTS] = { .key = "events" },
@@ -31,6 +43,11 @@ static const struct out_column columns[] = {
 	[UNMATCHED_SEND] = { .key = "unmatched_send" },
 	[UNMATCHED_RECV] = { .key = "unmatched_recv" },
 	[GAPS] = { .key = "gaps" },
+	[IN_BAND] = { .key = "in_band" },
+	[MATCHED] = { .key = "matched" },
+	[UNKNOWN] = { .key = "unknown" },
+	[AHEAD_P99] = { .key = "ahead_p99_ns" },
+	[AHEAD_MAX] = { .key = "ahead_max_ns" },
 	{},
 };
 
@@ -47,9 +64,16 @@ static const char doc[] =
 	"JSON object: how many events, how many pairs of a message's sending and receiving, how "
 	"many inversions (a message received at or before the stamp it was sent with, or a stamp used "
 	"twice by one node), how many pairs the wall clocks alone would have put in the wrong "
-	"order, how many messages have only one end in the logs, and how many events were lost.\n"
+	"order, how many messages have only one end in the logs, and how many events were lost. Then, "
+	"how the causes of receives are known: in_band, by the stamp that came with the message; "
+	"matched, by TCP sequence or payload hash, as the stamp was stripped; or unknown. And how far "
+	"clocks were ahead of their own node's wall clock, as 99 of 100 messages were at most, and at "
+	"the very most.\n"
 	"\n"
-	"LOG is a file, or - for standard input.\n"
+	"An inversion where stamps were stripped means that the logs were not merged yet: see "
+	"`tidemark merge`.\n"
+	"\n"
+	"LOG is a file, a directory of *.jsonl and *.jsonl.zst, or - for standard input.\n"
 	"\n"
 	"Exit status: 0 no inversion, 1 an inversion, 2 a log cannot be read.\n"
 	"\n"
@@ -57,11 +81,6 @@ static const char doc[] =
 	"\n"
 	"  tidemark trace --json --duration 10s > web.json\n"
 	"  tidemark check web.json db.json | jq .inversions\n";
-
-static const char *file_name(const char *path)
-{
-	return strcmp(path, "-") == 0 ? "stdin" : path;
-}
 
 static error_t option_parse(int key, char *arg, struct argp_state *state)
 {
@@ -75,10 +94,8 @@ static error_t option_parse(int key, char *arg, struct argp_state *state)
 		check->verbose = true;
 		return 0;
 	case ARGP_KEY_ARGS:
-		check->files = state->argv + state->next;
-		check->files_n = (unsigned)(state->argc - state->next);
-		if (check->files_n > FILES_MOST)
-			argp_error(state, "more than %d logs", FILES_MOST);
+		check->args = state->argv + state->next;
+		check->args_n = (unsigned)(state->argc - state->next);
 		return 0;
 	case ARGP_KEY_NO_ARGS:
 		argp_error(state, "no LOG given");
@@ -87,33 +104,6 @@ static error_t option_parse(int key, char *arg, struct argp_state *state)
 		(void)arg;
 		return ARGP_ERR_UNKNOWN;
 	}
-}
-
-static void progress_say(uint64_t lines)
-{
-	log_progress("%llu lines", (unsigned long long)lines);
-}
-
-static int log_read(struct causal *causal, const char *path, uint16_t number)
-{
-	bool piped = strcmp(path, "-") == 0;
-	FILE *file = piped ? stdin : fopen(path, "re");
-	struct eventlog_error error;
-	int err;
-
-	if (!file) {
-		log_error("%s: %m", path);
-		return -errno;
-	}
-	err = eventlog_read(causal, file, number, progress_say, &error);
-	if (err && error.line)
-		log_error("%s:%llu: %s", file_name(path), (unsigned long long)error.line,
-			  error.why);
-	else if (err)
-		log_error("%s: %s", file_name(path), error.why);
-	if (!piped)
-		fclose(file);
-	return err;
 }
 
 static void inversion_say(const struct check *check, const struct causal *causal,
@@ -131,14 +121,14 @@ static void inversion_say(const struct check *check, const struct causal *causal
 	name += strlen(name) + 1;
 	if (found->wrong == CAUSAL_ENDS_FIRST)
 		log_info("%s:%u: %s at %016llx of %s %s: hlc_last %016llx",
-			 file_name(check->files[b->file]), b->line,
+			 logs_name(&check->logs, b->file), b->line,
 			 causal_type_name((enum causal_type)b->type), (unsigned long long)b->hlc,
 			 name, what[found->wrong], (unsigned long long)b->hlc_last);
 	else
 		log_info("%s:%u: %s at %016llx of %s %s: %s:%u: %s at %016llx",
-			 file_name(check->files[b->file]), b->line,
+			 logs_name(&check->logs, b->file), b->line,
 			 causal_type_name((enum causal_type)b->type), (unsigned long long)b->hlc,
-			 name, what[found->wrong], file_name(check->files[a->file]), a->line,
+			 name, what[found->wrong], logs_name(&check->logs, a->file), a->line,
 			 causal_type_name((enum causal_type)a->type), (unsigned long long)a->hlc);
 }
 
@@ -164,8 +154,10 @@ static void counts_say(const struct check *check, const struct causal *causal)
 			 (unsigned long long)counts->gaps);
 }
 
-static int counts_print(const struct causal_counts *counts, int status)
+static int counts_print(const struct causal *causal, int status)
 {
+	const struct causal_counts *counts = &causal->counts;
+	const struct causal_labels *labels = &causal->labels;
 	struct out *out = out_open(stdout, columns, OUT_JSON);
 
 	if (!out) {
@@ -179,6 +171,11 @@ static int counts_print(const struct causal_counts *counts, int status)
 	out_u64(out, UNMATCHED_SEND, counts->unmatched_send);
 	out_u64(out, UNMATCHED_RECV, counts->unmatched_recv);
 	out_u64(out, GAPS, counts->gaps);
+	out_u64(out, IN_BAND, labels->in_band);
+	out_u64(out, MATCHED, labels->matched);
+	out_u64(out, UNKNOWN, labels->unknown);
+	out_u64(out, AHEAD_P99, labels->ahead_p99_ns);
+	out_u64(out, AHEAD_MAX, labels->ahead_max_ns);
 	out_row(out);
 	return out_finish(out, status);
 }
@@ -197,18 +194,20 @@ int cmd_check(int argc, char **argv)
 	int status = 2;
 
 	argp_parse(&check_argp, argc, argv, 0, NULL, &check);
-	for (unsigned i = 0; i < check.files_n; i++)
-		if (log_read(&causal, check.files[i], (uint16_t)i))
+	if (logs_collect(&check.logs, check.args, check.args_n))
+		goto out;
+	for (unsigned i = 0; i < check.logs.n; i++)
+		if (logs_read(&check.logs, i, eventlog_add, &causal))
 			goto out;
-	log_progress_end();
 	status = 1;
 	if (causal_finish(&causal)) {
 		log_error("%u events: %s", causal.n, strerror(ENOMEM));
 		goto out;
 	}
 	counts_say(&check, &causal);
-	status = counts_print(&causal.counts, causal.counts.inversions ? 1 : 0);
+	status = counts_print(&causal, causal.counts.inversions ? 1 : 0);
 out:
 	causal_free(&causal);
+	logs_free(&check.logs);
 	return status;
 }

@@ -22,7 +22,14 @@ int cmd_doctor(int argc, char **argv);
 int cmd_flows(int argc, char **argv);
 int cmd_trace(int argc, char **argv);
 int cmd_check(int argc, char **argv);
+int cmd_mark(int argc, char **argv);
 int cmd_run(int argc, char **argv);
+int cmd_merge(int argc, char **argv);
+int cmd_past(int argc, char **argv);
+int cmd_future(int argc, char **argv);
+int cmd_graph(int argc, char **argv);
+int cmd_record(int argc, char **argv);
+int cmd_query(int argc, char **argv);
 int cmd_help(int argc, char **argv);
 
 extern const struct argp up_argp;
@@ -33,6 +40,13 @@ extern const struct argp flows_argp;
 extern const struct argp trace_argp;
 extern const struct argp check_argp;
 extern const struct argp run_argp;
+extern const struct argp merge_argp;
+extern const struct argp past_argp;
+extern const struct argp future_argp;
+extern const struct argp graph_argp;
 extern const struct argp help_argp;
+extern const struct argp mark_argp;
+extern const struct argp record_argp;
+extern const struct argp query_argp;
 
 #endif

@@ -9,6 +9,7 @@
 #include <yaml.h>
 
 #include "config_api.h"
+#include "config_mark.h"
 #include "config_trace.h"
 #include "log.h"
 #include "units.h"
@@ -29,6 +30,7 @@ static const cyaml_schema_field_t fields[] = {
 	SECTION("trace", trace, config_trace_fields),
 	SECTION("metrics", metrics, config_metrics_fields),
 	SECTION("api", api, config_api_fields),
+	SECTION("mark", mark, config_mark_fields),
 	CYAML_FIELD_END,
 };
 
@@ -42,6 +44,7 @@ static int (*const checks[])(struct config_file *file) = {
 	nodes_check,
 	config_trace_check,
 	config_api_check,
+	config_mark_check,
 };
 
 /* ---- where things stand ------------------------------------------------------------- */
@@ -186,10 +189,28 @@ static int mapping_check(const struct config_file *file, const yaml_node_t *node
 		for (f = known; f->key; f++)
 			if (says(key, f->key, strlen(f->key)))
 				break;
+		for (yaml_node_pair_t *before = node->data.mapping.pairs.start;
+		     f->key && before < pair; before++)
+			if (says(node_at(file->places, before->key), f->key, strlen(f->key))) {
+				refuse_at(file, key->start_mark, "this key was there already");
+				return 2;
+			}
 		status = f->key ? keys_check(file, node_at(file->places, pair->value), &f->value)
 				: key_refuse(file, key, known);
 	}
 	return status;
+}
+
+/* libcyaml takes any word it does not know for true. */
+static int bool_check(const struct config_file *file, const yaml_node_t *node)
+{
+	static const char *const words[] = { "true", "false", "yes", "no", "on", "off" };
+
+	for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++)
+		if (says(node, words[i], strlen(words[i])))
+			return 0;
+	refuse_at(file, node->start_mark, "not a switch; true or false");
+	return 2;
 }
 
 /* As deep as the schema, so that no file makes it deep. */
@@ -200,6 +221,8 @@ static int keys_check(const struct config_file *file, const yaml_node_t *node,
 
 	if (!node)
 		return 0;
+	if (value->type == CYAML_BOOL)
+		return bool_check(file, node);
 	if (node->type == YAML_MAPPING_NODE && value->type == CYAML_MAPPING)
 		return mapping_check(file, node, value->mapping.fields);
 	if (node->type == YAML_SEQUENCE_NODE && value->type == CYAML_SEQUENCE)
@@ -228,7 +251,7 @@ static void complaint_hear(cyaml_log_t level, void *ctx, const char *format, va_
 		return;
 	vsnprintf(words, sizeof(words), format, args);
 	words[strcspn(words, "\n")] = 0;
-	if (!*complaint->words) {
+	if (!*complaint->words && *words != ' ' && !strstr(words, "Backtrace:")) {
 		at = strncmp(words, "Load: ", 6) ? words : words + 6;
 		snprintf(complaint->words, sizeof(complaint->words), "%s", at);
 	}
@@ -350,6 +373,8 @@ void config_free(struct config_file *file)
 	struct complaint complaint = {};
 	cyaml_config_t config;
 
+	if (file->config)
+		config_mark_free(file->config->mark);
 	if (file->config)
 		cyaml_free(cyaml_with(&complaint, &config), &schema, file->config, 0);
 	if (file->places)

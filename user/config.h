@@ -12,6 +12,7 @@
 #define CONFIG_FILE "/etc/tidemark/tidemark.yaml"
 
 struct config_api;
+struct config_mark;
 struct config_metrics;
 struct config_trace;
 
@@ -26,6 +27,7 @@ struct config {
 	struct config_trace *trace;
 	struct config_metrics *metrics;
 	struct config_api *api;
+	struct config_mark *mark;
 };
 
 /* A file that was read: the sections, and the options of the datapath they come to. */

@@ -3,6 +3,7 @@
 #define _GNU_SOURCE 1
 #include <errno.h>
 #include <limits.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -197,7 +198,8 @@ int daemon_show(const struct tidemark *t, FILE *file, bool json)
 		return -ENOENT;
 	all = json_load_file(path, 0, NULL);
 	/* A file left by one that was killed: somebody else reads now, or nobody. */
-	if (!all || !t->settings->reading || (__u64)t->settings->reader != count(all, "pid")) {
+	if (!all || !t->settings->reading || (__u64)t->settings->reader != count(all, "pid") ||
+	    (kill(t->settings->reader, 0) && errno == ESRCH)) {
 		json_decref(all);
 		return -ENOENT;
 	}

@@ -24,6 +24,9 @@ enum {
 	OPT_NODES,
 	OPT_RING,
 	OPT_ATTACH,
+	OPT_PEER,
+	OPT_MAX_AHEAD,
+	OPT_NO_STAMP,
 };
 
 static const struct argp_option where_options[] = {
@@ -63,6 +66,13 @@ static const struct argp_option datapath_options[] = {
 	  "millisecond; tcx stops nothing and takes a hundred times as long (default auto: tcx where "
 	  "traffic runs already)",
 	  3 },
+	{ "peer", OPT_PEER, "CIDR", 0,
+	  "Exchange clocks with these addresses, in the packets themselves; repeats (default: none)",
+	  4 },
+	{ "max-ahead", OPT_MAX_AHEAD, "SPAN|off", 0,
+	  "Do not merge a peer's stamp that is further ahead of our clock (default 24h)", 4 },
+	{ "no-stamp-port", OPT_NO_STAMP, "PORT", 0,
+	  "Leave UDP datagrams from and to this port as they are; repeats", 4 },
 	{ "state-dir", OPT_STATE_DIR, "DIR", 0,
 	  "Where stamps that must not come twice are kept over a reboot (default " STATE_DIR ")",
 	  20 },
@@ -189,6 +199,18 @@ static error_t datapath_parse(int key, char *arg, struct argp_state *state)
 	case OPT_STATE_DIR:
 		o->state_dir = arg;
 		return 0;
+	case OPT_PEER:
+		if (peer_add(&o->peers, arg))
+			exit(2);
+		return 0;
+	case OPT_MAX_AHEAD:
+		if (peer_max_ahead(&o->peers, arg))
+			exit(2);
+		return 0;
+	case OPT_NO_STAMP:
+		if (peer_no_stamp(&o->peers, arg))
+			exit(2);
+		return 0;
 	case ARGP_KEY_END:
 		if (o->clock_per_host && o->skews_n)
 			refuse("skew", o->skews[0].name,
@@ -261,7 +283,11 @@ int datapath_up(struct tidemark *t, const struct datapath_options *o, bool tempo
 	t->settings->began_jiffies = tidemark_tick(t);
 	t->settings->began_ns = physical_monotonic_ns();
 	physical_publish(t);
-	err = state_load(t);
+	err = peers_apply(t, &o->peers);
+	if (!err)
+		peers_older(t); /* before there are nodes: each is looked through as it comes */
+	if (!err)
+		err = state_load(t);
 	if (!err)
 		err = discover_now(t, &choice, o->wait);
 	if (!err)

@@ -6,6 +6,7 @@
 #include <argp.h>
 
 #include "discover.h"
+#include "peer.h"
 #include "tidemark.h"
 
 #define DATAPATH_INTERFACES 64
@@ -23,6 +24,7 @@ struct datapath_options {
 	bool wait;	  /* for nodes that are not there yet, instead of failing */
 	__u32 attach_how; /* enum attachment_how */
 	int verbose;
+	struct peer_options peers;
 };
 
 /* A child parser; its input is a struct datapath_options. Bad values end with status 2. */

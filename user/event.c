@@ -13,6 +13,7 @@
 #include "event.h"
 #include "wire.h"
 #include "log.h"
+#include "markio.h"
 
 const char *const event_texts[EVENTS_NR] = {
 #define X(name, text) [EVENT_##name] = text,
@@ -41,7 +42,14 @@ enum {
 	NETNS,
 	ID,
 	COUNT,
-	REASON
+	REASON,
+	EXPERIMENT,
+	ACTIVITY,
+	MARK_HOW,
+	VIA,
+	AHEAD,
+	REJECTED,
+	HASH
 };
 
 static const struct out_column columns[] = {
@@ -66,6 +74,13 @@ static const struct out_column columns[] = {
 	[ID] = { .key = "id" },
 	[COUNT] = { .key = "count" },
 	[REASON] = { .key = "reason" },
+	[EXPERIMENT] = { .key = "experiment" },
+	[ACTIVITY] = { .key = "activity" },
+	[MARK_HOW] = { .key = "mark_how" },
+	[VIA] = { .key = "via" },
+	[AHEAD] = { .key = "flagged" },
+	[REJECTED] = { .key = "rejected" },
+	[HASH] = { .key = "hash" },
 	{},
 };
 
@@ -82,6 +97,7 @@ struct event_log {
 	struct named *named; /* by id modulo size: a cache of `nodes` */
 	char host[HOST_NAME_MAX + 1];
 	bool json;
+	struct registry *registry; /* NULL: marks are numbers */
 };
 
 #define NAMED 4096
@@ -98,12 +114,14 @@ static int name_keep(__u32 id, const struct node *node, void *ctx)
 struct event_log *event_log_open(const struct tidemark *t, FILE *file, const char *name, bool json)
 {
 	struct event_log *log = calloc(1, sizeof(*log));
+	char words[256];
 
 	if (!log)
 		return NULL;
 	log->t = t;
 	log->file = name;
 	log->json = json;
+	log->registry = registry_open(NULL, words, sizeof(words));
 	log->named = calloc(NAMED, sizeof(*log->named));
 	log->out = out_open(file, columns, OUT_STREAM | (json ? OUT_JSON : 0));
 	if (!log->named || !log->out) {
@@ -125,6 +143,7 @@ int event_log_close(struct event_log *log, int status)
 		log_error("%s: %s", log->file, strerror(-err));
 	if (err)
 		status = 1;
+	registry_close(log->registry);
 	free(log->named);
 	free(log);
 	return status;
@@ -158,8 +177,9 @@ void event_log_rename(struct event_log *log)
 			snprintf(log->named[i].name, sizeof(log->named[i].name), "%s", node.name);
 }
 
-static void out_traffic(struct out *out, const struct joined *joined)
+static void out_traffic(struct event_log *log, const struct joined *joined)
 {
+	struct out *out = log->out;
 	const struct event *e = &joined->event;
 	bool message = e->type == EVENT_send || e->type == EVENT_recv;
 
@@ -179,11 +199,21 @@ static void out_traffic(struct out *out, const struct joined *joined)
 	if (e->cause) {
 		out_stamp(out, CAUSE, e->cause);
 		out_stamp(out, CAUSE_LAST, e->cause);
+		if (e->flags & EVENT_IN_BAND)
+			out_str(out, VIA, "in-band");
+		if (e->flags & EVENT_FLAGGED)
+			out_bool(out, AHEAD, true);
 	}
+	if (e->rejected)
+		out_stamp(out, REJECTED, e->rejected);
+	if (message && e->hash)
+		out_u64(out, HASH, e->hash);
 	if (e->pid) {
 		out_u64(out, PID, e->pid);
 		out_mem(out, COMM, e->comm, sizeof(e->comm));
 	}
+	if (e->mark)
+		out_mark(out, EXPERIMENT, ACTIVITY, MARK_HOW, log->registry, e->mark);
 }
 
 static const enum out_colour colours[EVENTS_NR] = {
@@ -215,7 +245,7 @@ int event_log_write(struct event_log *log, const struct joined *joined)
 		if (named->inode)
 			out_u64(log->out, NETNS, named->inode);
 	} else {
-		out_traffic(log->out, joined);
+		out_traffic(log, joined);
 	}
 	return out_row(log->out);
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-/* Reads event logs: JSON lines, as event.schema.json describes them, into a struct causal. */
+/* Reads event logs: JSON lines, as event.schema.json describes them. */
 #include <errno.h>
 #include <jansson.h>
 #include <stdarg.h>
@@ -17,12 +17,10 @@ struct lines {
 	char buf[EVENTLOG_LINE_MOST];
 };
 
-/* One line on its way from JSON to a struct causal_event. */
+/* One line on its way from JSON. */
 struct entry {
-	struct causal *causal;
 	const json_t *object;
-	struct causal_event event;
-	uint64_t lost;
+	struct eventlog_line line;
 	struct eventlog_error *error;
 };
 
@@ -112,7 +110,7 @@ static int entry_number(struct entry *entry, const char *key, bool must, uint64_
 
 static int entry_stamps(struct entry *entry)
 {
-	struct causal_event *event = &entry->event;
+	struct causal_event *event = &entry->line.event;
 	int err;
 
 	err = entry_stamp(entry, "hlc", true, &event->hlc);
@@ -122,11 +120,18 @@ static int entry_stamps(struct entry *entry)
 	err = entry_stamp(entry, "hlc_last", false, &event->hlc_last);
 	if (err < 0)
 		return err;
+	event->flags |= err ? CAUSAL_HAS_LAST : 0;
 	err = entry_stamp(entry, "cause", false, &event->cause);
 	if (err < 0)
 		return err;
 	if (err)
 		event->flags |= CAUSAL_HAS_CAUSE;
+	if (!err) {
+		err = entry_stamp(entry, "rejected", false, &event->cause);
+		if (err < 0)
+			return err;
+		event->flags |= err ? CAUSAL_REJECTED : 0;
+	}
 	event->cause_last = event->cause;
 	err = entry_stamp(entry, "cause_last", false, &event->cause_last);
 	if (err > 0 && !(event->flags & CAUSAL_HAS_CAUSE))
@@ -136,14 +141,16 @@ static int entry_stamps(struct entry *entry)
 
 static int entry_place(struct entry *entry)
 {
-	const char *host, *node, *wall, *burst;
-	int64_t id;
+	struct eventlog_line *line = &entry->line;
+	const char *wall, *burst;
 	int err;
 
-	host = entry_string(entry, "host", false, &err);
+	line->host = entry_string(entry, "host", false, &err);
 	if (err)
 		return err;
-	node = entry_string(entry, "node", true, &err);
+	if (!line->host)
+		line->host = "";
+	line->node = entry_string(entry, "node", true, &err);
 	if (err)
 		return err;
 	wall = entry_string(entry, "wall", true, &err);
@@ -153,40 +160,66 @@ static int entry_place(struct entry *entry)
 	if (err)
 		return err;
 	if (burst && strcmp(burst, "flow") == 0)
-		entry->event.flags |= CAUSAL_BURST_FLOW;
-	if (text_parse_wall(wall, &entry->event.wall_ns))
+		line->event.flags |= CAUSAL_BURST_FLOW;
+	if (text_parse_wall(wall, &line->event.wall_ns))
 		return fail(entry->error, -EINVAL,
 			    "wall is not a time like 2026-11-20T22:31:05.5Z");
-	id = causal_node(entry->causal, host ? host : "", node);
-	if (id < 0)
-		return fail(entry->error, (int)id, "%s", strerror((int)-id));
-	entry->event.node = (uint32_t)id;
+	return 0;
+}
+
+/* What an earlier merge said of it. */
+static int entry_merged(struct entry *entry)
+{
+	const char *edge;
+	int err;
+
+	edge = entry_string(entry, "edge", false, &err);
+	if (err)
+		return err;
+	if (edge && strcmp(edge, "matched") == 0 && entry->line.event.flags & CAUSAL_HAS_CAUSE)
+		entry->line.event.flags |= CAUSAL_MATCHED;
+	return 0;
+}
+
+static int entry_bytes(struct entry *entry)
+{
+	struct eventlog_line *line = &entry->line;
+	uint64_t seq = 0, bytes = 0;
+	int err;
+
+	err = entry_number(entry, "seq", false, UINT32_MAX, &seq);
+	if (err < 0)
+		return err;
+	line->event.flags |= err ? CAUSAL_HAS_SEQ : 0;
+	err = entry_number(entry, "bytes", false, INT64_MAX, &bytes);
+	if (err < 0)
+		return err;
+	/* A burst may be longer than fits here; then only its beginning is matched. */
+	line->event.bytes = bytes > UINT32_MAX ? UINT32_MAX : (uint32_t)bytes;
+	if (!(line->event.flags & CAUSAL_HAS_SEQ)) {
+		err = entry_number(entry, "hash", false, UINT32_MAX, &seq);
+		if (err < 0)
+			return err;
+		line->event.flags |= err ? CAUSAL_HAS_HASH : 0;
+	}
+	line->event.seq = (uint32_t)seq;
 	return 0;
 }
 
 static int entry_flow(struct entry *entry)
 {
+	struct eventlog_line *line = &entry->line;
+	const char **parts[] = { &line->proto, &line->src, &line->dst };
 	const char *const keys[] = { "proto", "src", "dst" };
-	const char *parts[3];
-	uint64_t seq = 0;
-	int64_t id;
 	int err;
 
 	for (int i = 0; i < 3; i++) {
-		parts[i] = entry_string(entry, keys[i], true, &err);
+		*parts[i] = entry_string(entry, keys[i], true, &err);
 		if (err)
 			return err;
 	}
-	err = entry_number(entry, "seq", false, UINT32_MAX, &seq);
-	if (err < 0)
-		return err;
-	entry->event.seq = (uint32_t)seq;
-	entry->event.flags |= err ? CAUSAL_HAS_SEQ : 0;
-	id = causal_flow(entry->causal, parts[0], parts[1], parts[2]);
-	if (id < 0)
-		return fail(entry->error, (int)id, "%s", strerror((int)-id));
-	entry->event.flow = (uint32_t)id;
-	return 0;
+	err = entry_bytes(entry);
+	return err ? err : entry_merged(entry);
 }
 
 static int entry_read(struct entry *entry)
@@ -200,46 +233,45 @@ static int entry_read(struct entry *entry)
 	type = entry_string(entry, "type", true, &err);
 	if (err)
 		return err;
-	entry->event.type = causal_type_parse(type);
+	entry->line.event.type = causal_type_parse(type);
 	err = entry_place(entry);
 	if (err)
 		return err;
-	switch (entry->event.type) {
+	switch (entry->line.event.type) {
 	case CAUSAL_NODE_UP:
 	case CAUSAL_NODE_DOWN:
 	case CAUSAL_OTHER:
 		return 0;
 	case CAUSAL_GAP:
-		err = entry_number(entry, "count", true, INT64_MAX, &entry->lost);
+		err = entry_number(entry, "count", true, INT64_MAX, &entry->line.lost);
 		return err < 0 ? err : 0;
 	default:
 		return entry_flow(entry);
 	}
 }
 
-static int line_read(struct causal *causal, const char *line, size_t len, uint16_t file,
-		     struct eventlog_error *error)
+static int line_read(struct entry *entry, eventlog_fn fn, void *ctx)
 {
-	struct entry entry = { .causal = causal, .error = error };
 	json_error_t why;
-	json_t *object = json_loadb(line, len, JSON_REJECT_DUPLICATES, &why);
+	json_t *object =
+		json_loadb(entry->line.text, entry->line.len, JSON_REJECT_DUPLICATES, &why);
 	int err;
 
 	if (!object)
-		return fail(error, -EINVAL, "not a JSON object (%s)", why.text);
+		return fail(entry->error, -EINVAL, "not a JSON object (%s)", why.text);
 	if (!json_is_object(object)) {
 		json_decref(object);
-		return fail(error, -EINVAL, "not a JSON object (another JSON value)");
+		return fail(entry->error, -EINVAL, "not a JSON object (another JSON value)");
 	}
-	entry.object = object;
-	entry.event.flow = CAUSAL_NONE;
-	entry.event.file = file;
-	entry.event.line = error->line > UINT32_MAX ? UINT32_MAX : (uint32_t)error->line;
-	err = entry_read(&entry);
+	entry->object = object;
+	entry->line.event.flow = CAUSAL_NONE;
+	entry->line.event.line =
+		entry->line.number > UINT32_MAX ? UINT32_MAX : (uint32_t)entry->line.number;
+	err = entry_read(entry);
 	if (!err) {
-		err = causal_add(causal, &entry.event, entry.lost);
+		err = fn(&entry->line, ctx);
 		if (err)
-			fail(error, err, "%s", strerror(-err));
+			fail(entry->error, err, "%s", strerror(-err));
 	}
 	json_decref(object);
 	return err;
@@ -252,11 +284,12 @@ static bool line_is_empty(const char *line, size_t len)
 	return !len;
 }
 
-int eventlog_read(struct causal *causal, FILE *file, uint16_t number,
-		  void (*progress)(uint64_t lines), struct eventlog_error *error)
+int eventlog_each(FILE *file, eventlog_fn fn, void *ctx, void (*progress)(uint64_t lines),
+		  struct eventlog_error *error)
 {
 	struct lines *lines = calloc(1, sizeof(*lines));
 	const char *line = NULL;
+	uint64_t at = 0;
 	size_t len = 0;
 	int err = 0, got;
 
@@ -265,11 +298,17 @@ int eventlog_read(struct causal *causal, FILE *file, uint16_t number,
 		return fail(error, -ENOMEM, "%s", strerror(ENOMEM));
 	lines->file = file;
 	while ((got = lines_next(lines, &line, &len)) > 0) {
-		if (++error->line % EVENTLOG_PROGRESS == 0 && progress)
+		struct entry entry = {
+			.error = error,
+			.line = { .number = ++error->line, .text = line, .len = len, .at = at },
+		};
+
+		at += len + 1;
+		if (error->line % EVENTLOG_PROGRESS == 0 && progress)
 			progress(error->line);
 		if (line_is_empty(line, len))
 			continue;
-		err = line_read(causal, line, len, number, error);
+		err = line_read(&entry, fn, ctx);
 		if (err)
 			break;
 	}
@@ -282,4 +321,22 @@ int eventlog_read(struct causal *causal, FILE *file, uint16_t number,
 	}
 	free(lines);
 	return err;
+}
+
+int eventlog_add(const struct eventlog_line *line, void *ctx)
+{
+	struct causal_event event = line->event;
+	struct causal *causal = ctx;
+	int64_t id = causal_node(causal, line->host, line->node);
+
+	if (id < 0)
+		return (int)id;
+	event.node = (uint32_t)id;
+	if (line->proto) {
+		id = causal_flow(causal, line->proto, line->src, line->dst);
+		if (id < 0)
+			return (int)id;
+		event.flow = (uint32_t)id;
+	}
+	return causal_add(causal, &event, line->lost);
 }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* Reads event logs: JSON lines, as event.schema.json describes them, into a struct causal. */
+/* Reads event logs: JSON lines, as event.schema.json describes them. */
 #ifndef TIDEMARK_EVENTLOG_H
 #define TIDEMARK_EVENTLOG_H
 
@@ -17,12 +17,29 @@ struct eventlog_error {
 	char why[160];
 };
 
-/* Adds every event of the file, with this number in causal_event.file, up to the first line that is
- * not one. Empty lines are passed over, and so are keys and types that this version does not know:
- * logs of newer ones stay readable. progress, if any, is called now and then with the lines read.
- * Returns 0, -EINVAL for a bad line, or another -errno; error is filled then.
+/* One line. The strings are valid until the function that is given this returns. */
+struct eventlog_line {
+	struct causal_event event;     /* node, flow and file are left to the reader */
+	const char *host, *node;       /* host "" if there is none */
+	const char *proto, *src, *dst; /* NULL: this type has no flow */
+	uint64_t lost;		       /* what a gap counts */
+	uint64_t number;	       /* of the line, from 1 */
+	const char *text;	       /* as it is, without its newline */
+	size_t len;
+	uint64_t at; /* where it begins, in bytes */
+};
+
+typedef int (*eventlog_fn)(const struct eventlog_line *line, void *ctx);
+
+/* Gives every event of the file to fn, up to the first line that is not one. Empty lines are passed
+ * over, and so are keys and types that this version does not know: logs of newer ones stay readable.
+ * progress, if any, is called now and then with the lines read. Returns 0, -EINVAL for a bad line,
+ * or another -errno, fn's too; error is filled then.
  */
-int eventlog_read(struct causal *causal, FILE *file, uint16_t number,
-		  void (*progress)(uint64_t lines), struct eventlog_error *error);
+int eventlog_each(FILE *file, eventlog_fn fn, void *ctx, void (*progress)(uint64_t lines),
+		  struct eventlog_error *error);
+
+/* For eventlog_each(): adds to the struct causal that ctx is. */
+int eventlog_add(const struct eventlog_line *line, void *ctx);
 
 #endif

@@ -171,7 +171,7 @@ const struct feature features[] = {
 	{ "clsact", clsact, EXIT_CANNOT, "packets of every device",
 	  "nothing works: modules sch_ingress, cls_bpf" },
 	{ "cgroup-sock", sock_create, EXIT_CANNOT, "owners of sockets", "nothing works" },
-	{ "btf", btf, 0, "the kernel's own types", "as without tracepoints" },
+	{ "btf", btf, 0, "the kernel's own types", "fewer fields of TCP; as without tracepoints" },
 	{ "tracepoints", tracing, 0, "programs as they start",
 	  "new namespaces are found by their sockets" },
 	{ "tcx", tcx, 0, "attaching by link", "clsact on busy devices too" },

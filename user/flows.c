@@ -15,6 +15,7 @@
 #include "cmd.h"
 #include "datapath.h"
 #include "log.h"
+#include "markio.h"
 #include "out.h"
 #include "physical.h"
 #include "show.h"
@@ -30,6 +31,7 @@ struct flows {
 	__u64 most;    /* 0: all of them */
 	__u32 hz, now; /* jiffies */
 	struct out *out;
+	struct registry *registry; /* NULL: numbers do */
 };
 
 enum {
@@ -53,7 +55,10 @@ enum {
 	UID,
 	CGROUP,
 	FIRST,
-	ADMITTED
+	ADMITTED,
+	EXPERIMENT,
+	ACTIVITY,
+	MARK_HOW
 };
 
 static const struct out_column columns[] = {
@@ -78,6 +83,9 @@ static const struct out_column columns[] = {
 	[CGROUP] = { .key = "cgroup" },
 	[FIRST] = { .key = "first" },
 	[ADMITTED] = { .key = "admitted" },
+	[EXPERIMENT] = { "experiment", "MARK", 16, 6, OUT_OPTIONAL },
+	[ACTIVITY] = { "activity", "ACTIVITY", 24, 8, OUT_OPTIONAL },
+	[MARK_HOW] = { .key = "mark_how" },
 	{},
 };
 
@@ -158,6 +166,8 @@ static int flow_print(struct flows *flows, const struct flow_key *key, const str
 	}
 	out_wall(o, FIRST, f->first_ns);
 	out_bool(o, ADMITTED, admitted);
+	if (f->mark & MARK_MARKED)
+		out_mark(o, EXPERIMENT, ACTIVITY, MARK_HOW, flows->registry, f->mark);
 	return out_row(o);
 }
 
@@ -186,27 +196,10 @@ static int flows_of(struct flows *flows, enum map map)
 	return 0;
 }
 
-/*
- * How many ticks the kernel has a second it does not say; but we noted one when the
- * datapath was made. Among the rates Linux is built with, the nearest.
- */
 static void ticks_read(struct flows *flows)
 {
-	static const __u32 rates[] = { 100, 250, 300, 1000 };
-	const struct settings *s = flows->t.settings;
-	__u64 ns = physical_monotonic_ns() - s->began_ns;
-	double rate, best = 1e9;
-
 	flows->now = tidemark_tick(&flows->t);
-	rate = (__u32)(flows->now - s->began_jiffies) * 1e9 / (ns ? ns : 1);
-	for (size_t i = 0; i < sizeof(rates) / sizeof(rates[0]); i++) {
-		double off = rate > rates[i] ? rate / rates[i] : rates[i] / (rate + 1);
-
-		if (off < best) {
-			best = off;
-			flows->hz = rates[i];
-		}
-	}
+	flows->hz = physical_hz(&flows->t, flows->now);
 }
 
 static int flows_print(struct flows *flows)
@@ -313,6 +306,7 @@ const struct argp flows_argp = {
 int cmd_flows(int argc, char **argv)
 {
 	struct flows flows = {};
+	char words[256];
 	int err;
 
 	argp_parse(&flows_argp, argc, argv, 0, NULL, &flows);
@@ -329,11 +323,15 @@ int cmd_flows(int argc, char **argv)
 		log_error("%s: no such node; `tidemark show nodes` lists them", flows.node);
 		return 1;
 	}
+	flows.registry = registry_open(NULL, words, sizeof(words));
+	if (!flows.registry)
+		log_warn("%s: %s; marks are shown by number", REGISTRY_FILE, words);
 	flows.out = out_open(stdout, columns, flows.json ? OUT_JSON : 0);
 	if (!flows.out)
 		return 1;
 	err = flows.watch_ns ? flows_watch(&flows) : flows_print(&flows);
 	err = out_finish(flows.out, err ? 1 : 0);
+	registry_close(flows.registry);
 	tidemark_close(&flows.t);
 	return err;
 }

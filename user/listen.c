@@ -103,11 +103,11 @@ static int bind_path(int fd, const struct sockaddr_storage *at, socklen_t len,
 	mask = umask(0177); /* nobody slips in before chmod */
 	err = bind(fd, (const struct sockaddr *)at, len) ? -errno : 0;
 	umask(mask);
-	if (!err && (owner->has_uid || owner->has_gid) &&
-	    (chown(path, owner->has_uid ? owner->uid : (uid_t)-1,
-		   owner->has_gid ? owner->gid : (gid_t)-1) ||
-	     chmod(path, owner->has_gid ? 0660 : 0600)))
+	/* The kernel tells us who connects: others get in the door, and are shown out. */
+	if (!err && (owner->has_uid || owner->has_gid) && chmod(path, 0666)) {
 		err = -errno;
+		unlink(path);
+	}
 	return err;
 }
 

@@ -9,6 +9,7 @@
 
 #include "../bpf/flow.h"
 #include "http.h"
+#include "marking.h"
 #include "metrics.h"
 #include "node.h"
 #include "physical.h"
@@ -278,8 +279,14 @@ static void daemon_write(struct text *text, const struct metrics_source *source)
 	    "Requests answered with a status of 400 or more.", http_refused(source->http));
 }
 
+static void marks_write(struct text *text, const struct metrics_source *source)
+{
+	if (source->marking)
+		marking_metrics(text, source->marking);
+}
+
 static const metrics_fn families[] = {
-	daemon_write, nodes_write, flows_write, stages_write, sinks_write,
+	daemon_write, nodes_write, flows_write, stages_write, sinks_write, marks_write,
 };
 
 void metrics_write(struct text *text, const struct metrics_source *source)

@@ -19,6 +19,7 @@ void metric_u64(struct text *text, __u64 value);
 void metric_seconds(struct text *text, __s64 ns);
 
 struct http;
+struct marking;
 struct tidemark;
 struct tracer;
 
@@ -27,7 +28,8 @@ struct metrics_source {
 	const struct tidemark *t;
 	const struct tracer *tracer;
 	const struct http *http;
-	__u64 since_ns; /* wall clock */
+	struct marking *marking; /* NULL: none */
+	__u64 since_ns;		 /* wall clock */
 	__u64 reloads, reloads_refused;
 	bool per_node;
 };

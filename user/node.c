@@ -14,7 +14,9 @@
 #include "../bpf/event.h"
 #include "attach.h"
 #include "log.h"
+#include "marks.h"
 #include "node.h"
+#include "peer.h"
 #include "physical.h"
 #include "selector.h"
 #include "state.h"
@@ -197,8 +199,10 @@ static int node_make(struct tidemark *t, struct node *node, const struct node_op
 	if (bpf_map_update_elem(t->map[MAP_nodes], id, node, BPF_NOEXIST)) {
 		err = -errno;
 		clock_free(t, node->clock);
+		return err;
 	}
-	return err;
+	marks_node_new(t, node->name, *id);
+	return 0;
 }
 
 static void node_forget(struct tidemark *t, __u32 id, const struct node *node)
@@ -267,6 +271,7 @@ int node_add(struct tidemark *t, const struct netns_seen *seen, const char *name
 		return home;
 	}
 	err = node_attach_all(t, *id, &node, options);
+	peers_older_here(t);
 	if (netns_leave(home)) {
 		log_error("cannot go back to the namespace we came from");
 		exit(1);

@@ -58,6 +58,28 @@ void physical_publish(struct tidemark *t)
 	*(volatile __s64 *)&t->settings->realtime_offset_ns = now;
 }
 
+/*
+ * How many ticks the kernel has a second it does not say; but we noted one when the
+ * datapath was made. Among the rates Linux is built with, the nearest.
+ */
+__u32 physical_hz(const struct tidemark *t, __u32 now)
+{
+	static const __u32 rates[] = { 100, 250, 300, 1000 };
+	__u64 ns = physical_monotonic_ns() - t->settings->began_ns;
+	double rate = (__u32)(now - t->settings->began_jiffies) * 1e9 / (ns ? ns : 1), best = 1e9;
+	__u32 hz = rates[0];
+
+	for (size_t i = 0; i < sizeof(rates) / sizeof(rates[0]); i++) {
+		double off = rate > rates[i] ? rate / rates[i] : rates[i] / (rate + 1);
+
+		if (off < best) {
+			best = off;
+			hz = rates[i];
+		}
+	}
+	return hz;
+}
+
 int physical_rearm(int fd)
 {
 	const struct itimerspec never = { .it_value.tv_sec = INT32_MAX };

@@ -17,6 +17,9 @@ __s64 physical_offset_ns(void);
 __u64 physical_now_ns(void); /* CLOCK_REALTIME */
 __u64 physical_monotonic_ns(void);
 
+/* Ticks a second, at the tick `now` of tidemark_tick(): the unit of struct flow.last. */
+__u32 physical_hz(const struct tidemark *t, __u32 now);
+
 /*
  * A descriptor that becomes readable whenever somebody sets CLOCK_REALTIME, so that the
  * offset is published again at once. physical_rearm() after each.

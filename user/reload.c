@@ -108,13 +108,30 @@ int run_sinks(struct run *run, const struct config *before)
 	return err;
 }
 
+int run_mark(struct run *run)
+{
+	const struct config_mark *now = run->file.config->mark;
+	bool was = run->marking;
+
+	if (now && was)
+		return marking_set(run->marking, now);
+	if (now)
+		run->marking = marking_open(&run->t, run->base, now);
+	else
+		marking_close(run->marking);
+	if (!now)
+		run->marking = NULL;
+	return now && !run->marking ? -EIO : 0;
+}
+
 int run_api(struct run *run, const struct config *before)
 {
 	const struct config_api *now = run->file.config->api;
 	const struct config_metrics *metrics = run->file.config->metrics;
 	struct http_options o;
 
-	if (!before || !same_api(before->api, now)) {
+	/* Routes of marks come and go with them. */
+	if (!before || !same_api(before->api, now) || !before->mark != !run->file.config->mark) {
 		http_close(run->http);
 		run->http = NULL;
 		if (now) {
@@ -124,6 +141,8 @@ int run_api(struct run *run, const struct config *before)
 			if (!run->http)
 				return -EIO;
 			http_routes(run->http, api_routes, &run->api);
+			if (run->marking)
+				http_routes(run->http, marking_routes, run->marking);
 		}
 	}
 	run->daemon.listen = now ? now->listen : NULL;
@@ -131,6 +150,7 @@ int run_api(struct run *run, const struct config *before)
 	run->metrics.t = &run->t;
 	run->metrics.tracer = run->tracer;
 	run->metrics.http = run->http;
+	run->metrics.marking = run->marking;
 	run->metrics.since_ns = run->daemon.since_ns;
 	run->metrics.per_node = !metrics || !metrics->summary;
 	run->api.metrics = metrics && metrics->off ? NULL : &run->metrics;
@@ -248,6 +268,8 @@ static int apply(struct run *run, const struct config_file *before)
 {
 	int err = run_sinks(run, before->config);
 
+	if (!err)
+		err = run_mark(run);
 	if (!err)
 		err = run_api(run, before->config);
 	if (err)

@@ -5,8 +5,9 @@
 
 /*
  * glibc loads its name services at run time, from a system of its own version; a static
- * binary runs elsewhere. We give libevent numeric addresses, and names to its own evdns,
- * so that nothing below is ever called; but libevent refers to it, and would link it in.
+ * binary runs elsewhere. Whatever is to be connected to goes through libevent's own evdns,
+ * which reads numbers and asks for names, so that nothing below is ever called; but
+ * libevent refers to it, and would link it in.
  */
 int getaddrinfo(const char *node, const char *service, const struct addrinfo *hints,
 		struct addrinfo **found)

@@ -153,3 +153,40 @@ void rings_free(struct rings *rings)
 	free(rings->cpu);
 	free(rings);
 }
+
+int rings_put(int map, unsigned cpus, size_t bytes)
+{
+	int err = 0, fd;
+
+	bytes = bytes ? power_of_two(bytes, getpagesize()) : 0;
+	for (__u32 cpu = 0; cpu < cpus && !err; cpu++) {
+		if (!bytes) {
+			if (bpf_map_delete_elem(map, &cpu) && errno != ENOENT)
+				err = -errno;
+			continue;
+		}
+		fd = bpf_map_create(BPF_MAP_TYPE_RINGBUF, "ring", 0, 0, bytes, NULL);
+		if (fd < 0)
+			return -errno;
+		if (bpf_map_update_elem(map, &cpu, &fd, BPF_ANY))
+			err = -errno;
+		close(fd);
+	}
+	return err;
+}
+
+struct ring_buffer *rings_reader(int map, unsigned cpu, ring_buffer_sample_fn record, void *ctx)
+{
+	struct ring_buffer *reader;
+	__u32 id;
+	int fd;
+
+	if (bpf_map_lookup_elem(map, &cpu, &id))
+		return NULL;
+	fd = bpf_map_get_fd_by_id(id);
+	if (fd < 0)
+		return NULL;
+	reader = ring_buffer__new(fd, record, ctx, NULL);
+	close(fd); /* libbpf has mapped it */
+	return reader;
+}

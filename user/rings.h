@@ -22,4 +22,17 @@ int rings_ready(struct rings *rings);
 
 void rings_free(struct rings *rings);
 
+struct ring_buffer;
+
+/*
+ * For the packets, whose rings come when somebody records and go when he ends: new ones in
+ * the place of none, or with `bytes` 0 none. Afterwards no program writes into an old one.
+ * -errno.
+ */
+int rings_put(int map, unsigned cpus, size_t bytes);
+
+/* One consumer for one CPU's ring; NULL and errno, ENOENT if there is no ring. */
+struct ring_buffer *rings_reader(int map, unsigned cpu,
+				 int (*record)(void *ctx, void *data, size_t size), void *ctx);
+
 #endif

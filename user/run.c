@@ -7,6 +7,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "api.h"
@@ -65,6 +66,8 @@ static int options_merge(struct datapath_options *to, const struct datapath_opti
 	to->sizes.nodes = more->sizes.nodes ? more->sizes.nodes : to->sizes.nodes;
 	to->sizes.ring_bytes =
 		more->sizes.ring_bytes ? more->sizes.ring_bytes : to->sizes.ring_bytes;
+	if (!to->sizes.ring_bytes)
+		to->sizes.ring_bytes = RING_DEFAULT;
 	to->attach_how = more->attach_how ? more->attach_how : to->attach_how;
 	to->clock_per_host |= more->clock_per_host;
 	to->every_packet |= more->every_packet;
@@ -229,7 +232,7 @@ static int start(struct run *run)
 
 	if (status)
 		return status;
-	state_save(&run->t, STATE_AHEAD_NS); /* makes the directory that sinks may use, too */
+	mkdir(run->t.state_dir, 0700); /* sinks may use it too; opening theirs says what is wrong */
 	run->base = loop_new();
 	if (!run->base) {
 		log_error("cannot wait for events: %s", strerror(errno));
@@ -243,7 +246,7 @@ static int start(struct run *run)
 	run->daemon.config = run->config_path;
 	run->daemon.since_ns = physical_now_ns();
 	run->api.daemon = &run->daemon;
-	if (run_sinks(run, NULL) || run_api(run, NULL))
+	if (run_sinks(run, NULL) || run_mark(run) || run_api(run, NULL))
 		return 1;
 	return serve(run);
 }
@@ -254,6 +257,7 @@ static int stop(struct run *run, int status)
 	bool gone = run->tracer && tracer_gone(run->tracer);
 
 	http_close(run->http);
+	marking_close(run->marking);
 	if (run->daemon.t)
 		daemon_forget(&run->daemon);
 	if (run->tracer)

@@ -7,6 +7,7 @@
 
 #include "api.h"
 #include "config.h"
+#include "marking.h"
 
 struct run {
 	const char *config; /* the file */
@@ -23,6 +24,7 @@ struct run {
 	struct daemon daemon;
 	struct metrics_source metrics;
 	struct api api;
+	struct marking *marking; /* NULL: the configuration has no section mark */
 };
 
 /* Reads the configuration anew, options of the command line added. 0, or a status, said. */
@@ -30,6 +32,7 @@ int run_load(struct run *run, struct config_file *file);
 
 /* Make run->file so, `before` being what it was (NULL: nothing). -errno, said. */
 int run_sinks(struct run *run, const struct config *before);
+int run_mark(struct run *run);
 int run_api(struct run *run, const struct config *before);
 
 /* Nodes are those of run->file: those that are not go, those that are not there come. */

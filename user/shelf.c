@@ -112,7 +112,7 @@ static bool oldest(struct shelf *shelf, bool plain, char name[SHELF_NAME_MAX], _
 		if (plain && !ends(entry->d_name, PLAIN))
 			continue;
 		if (!*name || strcmp(entry->d_name, name) < 0)
-			snprintf(name, SHELF_NAME_MAX, "%s", entry->d_name);
+			snprintf(name, SHELF_NAME_MAX, "%.*s", SHELF_NAME_MAX - 1, entry->d_name);
 	}
 	closedir(list);
 	return *name;

@@ -18,14 +18,16 @@
 #include "group.h"
 #include "log.h"
 #include "out.h"
+#include "peers.h"
 #include "physical.h"
+#include "recstat.h"
 #include "show.h"
 
 struct show {
 	struct tidemark t;
 	struct datapath_options o;
 	FILE *file;
-	bool json, titled;
+	bool json, titled, skew;
 	struct out *out;
 	struct members *members;
 	char **sections;
@@ -367,6 +369,14 @@ static int show_attachments(struct show *show)
 	return out_finish(show->out, 0);
 }
 
+static int show_record(struct show *show)
+{
+	show->out = table_open(show, "RECORD", recstat_columns);
+	if (!show->out)
+		return 1;
+	return out_finish(show->out, recstat_show(&show->t, show->out) ? 1 : 0);
+}
+
 static int show_daemon(struct show *show)
 {
 	int status;
@@ -381,14 +391,35 @@ static int show_daemon(struct show *show)
 	return status == -ENOENT ? 0 : status;
 }
 
+/* ---- peers and what their stamps say ------------------------------------------------- */
+
+static int show_peers(struct show *show)
+{
+	show->out = table_open(show, "PEERS", peer_columns);
+	return show->out ? peers_show(&show->t, show->out) : 1;
+}
+
+static int show_skew(struct show *show)
+{
+	show->out = table_open(show, "SKEW", skew_columns);
+	return show->out ? skews_show(&show->t, show->out) : 1;
+}
+
 /* ---- the command -------------------------------------------------------------------- */
 
 static const struct {
 	const char *name;
 	int (*show)(struct show *show);
 } sections[] = {
-	{ "nodes", show_nodes }, { "stages", show_stages },	      { "counters", show_counters },
-	{ "maps", show_maps },	 { "attachments", show_attachments }, { "daemon", show_daemon },
+	{ "nodes", show_nodes },
+	{ "stages", show_stages },
+	{ "counters", show_counters },
+	{ "maps", show_maps },
+	{ "attachments", show_attachments },
+	{ "daemon", show_daemon },
+	{ "peers", show_peers },
+	{ "skew", show_skew },
+	{ "record", show_record },
 };
 
 #define SECTIONS (sizeof(sections) / sizeof(sections[0]))
@@ -405,9 +436,8 @@ int show_json(const struct tidemark *t, const char *section, FILE *file)
 
 static const char doc[] =
 	"Look at the datapath.\v"
-	"SECTION is nodes, stages, counters, maps, attachments or daemon; all of them by default. "
-	"Nothing is "
-	"loaded or changed. In JSON every line says in `show` what it is.\n"
+	"SECTION is nodes, stages, counters, maps, attachments, daemon, peers, skew or record; "
+	"all of them by default. Nothing is loaded or changed. In JSON every line says in `show` what it is.\n"
 	"\n"
 	"Examples:\n"
 	"\n"
@@ -416,6 +446,7 @@ static const char doc[] =
 
 static const struct argp_option options[] = {
 	{ "json", 'j', NULL, 0, "One JSON object per line", 0 },
+	{ "skew", 'k', NULL, 0, "The same as the section skew alone", 0 },
 	{ "state-dir", 's', "DIR", 0, "Where a daemon keeps its state (default " STATE_DIR ")", 0 },
 	{},
 };
@@ -430,6 +461,9 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 		return 0;
 	case 'j':
 		show->json = true;
+		return 0;
+	case 'k':
+		show->skew = true;
 		return 0;
 	case 's':
 		show->o.state_dir = arg;
@@ -464,7 +498,7 @@ int cmd_show(int argc, char **argv)
 		if (s == SECTIONS) {
 			log_error(
 				"%s: nothing to show by that name; nodes, stages, counters, maps, "
-				"attachments or daemon",
+				"attachments, daemon, peers, skew or record",
 				show.sections[i]);
 			return 2;
 		}
@@ -476,8 +510,10 @@ int cmd_show(int argc, char **argv)
 	if (err)
 		return 1;
 	for (s = 0; s < SECTIONS && !status; s++) {
-		bool wanted = !show.sections_n;
+		bool wanted = !show.sections_n && !show.skew;
 
+		if (show.skew && sections[s].show == show_skew)
+			wanted = true;
 		for (int i = 0; i < show.sections_n && !wanted; i++)
 			wanted = !strcmp(show.sections[i], sections[s].name);
 		if (wanted)

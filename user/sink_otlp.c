@@ -38,12 +38,13 @@
 struct otlp_sink {
 	struct sink sink;
 	struct event_base *base;
-	struct evdns_base *dns; /* only for a name */
+	struct evdns_base *dns;
 	struct evhttp_connection *connection;
 	struct spool *spool;
 	char *where, *queue, *host, *path, **headers;
 	unsigned headers_n;
 	__u16 port;
+	__u64 queue_bytes;
 	struct text batch; /* records, between commas */
 	__u64 batch_n, batch_ns, untold;
 	__u64 now_ns, wait_ns, backoff_ns;
@@ -207,7 +208,8 @@ static void batch_end(struct otlp_sink *s)
 	__u64 lost = 0;
 	int err;
 
-	if (s->untold)
+	/* Not while batches are thrown out: it could be the next. */
+	if (s->untold && spool_bytes(s->spool) <= s->queue_bytes / 2)
 		untold_add(s);
 	if (!s->batch_n)
 		return;
@@ -252,6 +254,7 @@ static void answered(struct evhttp_request *request, void *ctx)
 			lose(s, s->asking);
 			spool_drop(s->spool);
 		}
+		spool_keep(s->spool);
 		s->backoff_ns = s->backoff_ns ? 2 * s->backoff_ns : BACKOFF_NS;
 		if (s->backoff_ns > BACKOFF_MOST_NS)
 			s->backoff_ns = BACKOFF_MOST_NS;
@@ -266,12 +269,14 @@ static int connect_to(struct otlp_sink *s)
 
 	if (s->connection)
 		return 0;
-	if (!s->dns && inet_pton(AF_INET, s->host, &address) != 1 &&
-	    inet_pton(AF_INET6, s->host, &address) != 1) {
+	/* Numbers too are read by it: libc's resolver is not there (resolve.c). */
+	if (!s->dns) {
 		s->dns = evdns_base_new(s->base, EVDNS_BASE_DISABLE_WHEN_INACTIVE);
 		if (!s->dns)
 			return -ENOMEM;
-		evdns_base_resolv_conf_parse(s->dns, DNS_OPTIONS_ALL, "/etc/resolv.conf");
+		if (inet_pton(AF_INET, s->host, &address) != 1 &&
+		    inet_pton(AF_INET6, s->host, &address) != 1)
+			evdns_base_resolv_conf_parse(s->dns, DNS_OPTIONS_ALL, "/etc/resolv.conf");
 	}
 	s->connection = evhttp_connection_base_new(s->base, s->dns, s->host, s->port);
 	if (!s->connection)
@@ -304,6 +309,7 @@ static void send_first(struct otlp_sink *s)
 	request = connect_to(s) ? NULL : evhttp_request_new(answered, s);
 	if (!request) {
 		free(text);
+		spool_keep(s->spool);
 		return;
 	}
 	snprintf(host, sizeof(host), strchr(s->host, ':') ? "[%s]:%u" : "%s:%u", s->host, s->port);
@@ -405,6 +411,7 @@ struct sink *sink_otlp_open(const struct sink_otlp_options *o, struct event_base
 	s->host = strdup(o->host);
 	s->path = strdup(o->path);
 	s->port = o->port;
+	s->queue_bytes = o->queue_bytes;
 	s->headers = calloc(o->headers_count + 1, sizeof(*s->headers));
 	for (unsigned i = 0; s->headers && i < o->headers_count; i++, s->headers_n++)
 		s->headers[i] = strdup(o->headers[i]);

@@ -3,10 +3,13 @@
 #ifndef TIDEMARK_SINKS_H
 #define TIDEMARK_SINKS_H
 
+#include <argp.h>
+
 #include "lines.h"
 #include "sink.h"
 
 struct event_base;
+struct tracer;
 
 /*
  * Text as users write it, as the YAML reader leaves it, and below what it comes to, filled
@@ -50,6 +53,19 @@ struct sink *sink_socket_open(const struct sink_socket_options *o, struct event_
 /* `--otlp URL`: log records in batches to an OpenTelemetry collector. NULL: said why. */
 struct sink *sink_otlp_open(const struct sink_otlp_options *o, struct event_base *base,
 			    const char *state_dir);
+
+/* --write and its kin; the input of the parser. Bad values end with status 2. */
+struct sinks_options {
+	struct sink_write_options write;
+	struct sink_socket_options socket;
+	struct sink_otlp_options otlp;
+};
+
+extern const struct argp sinks_argp;
+
+/* Those that were asked for become the tracer's. 0, or 1 after saying why. */
+int sinks_open(struct tracer *tracer, const struct sinks_options *o, struct event_base *base,
+	       const char *state_dir);
 
 /* http://HOST[:PORT][/PATH] into host, port and path; -EINVAL. */
 int sink_otlp_url(struct sink_otlp_options *o);

@@ -4,6 +4,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -25,6 +26,7 @@ struct spool {
 	__u64 most, bytes, next;
 	struct batch *batches; /* by number */
 	size_t n, size;
+	bool held; /* the first is on its way */
 };
 
 #define NAME_MAX_LEN 64
@@ -121,16 +123,28 @@ void spool_close(struct spool *spool)
 	free(spool);
 }
 
-void spool_drop(struct spool *spool)
+static void batch_remove(struct spool *spool, size_t i)
 {
 	char name[NAME_MAX_LEN];
 
-	if (!spool->n)
-		return;
-	name_of(&spool->batches[0], name);
+	name_of(&spool->batches[i], name);
 	unlinkat(spool->fd, name, 0);
-	spool->bytes -= spool->batches[0].bytes;
-	memmove(spool->batches, spool->batches + 1, --spool->n * sizeof(*spool->batches));
+	spool->bytes -= spool->batches[i].bytes;
+	spool->n--;
+	memmove(&spool->batches[i], &spool->batches[i + 1],
+		(spool->n - i) * sizeof(*spool->batches));
+}
+
+void spool_drop(struct spool *spool)
+{
+	if (spool->n)
+		batch_remove(spool, 0);
+	spool->held = false;
+}
+
+void spool_keep(struct spool *spool)
+{
+	spool->held = false;
 }
 
 /* Under a name of its own first, for a batch that was cut short is none. */
@@ -165,9 +179,9 @@ int spool_put(struct spool *spool, const char *text, size_t len, __u64 records, 
 	int err;
 
 	*lost = 0;
-	while (spool->n && spool->bytes + len > spool->most) {
-		*lost += spool->batches[0].records;
-		spool_drop(spool);
+	while (spool->n > spool->held && spool->bytes + len > spool->most) {
+		*lost += spool->batches[spool->held].records;
+		batch_remove(spool, spool->held);
 	}
 	err = len > spool->most ? -ENOSPC : batch_write(spool, &batch, text);
 	if (!err)
@@ -190,6 +204,7 @@ char *spool_first(struct spool *spool, size_t *len, __u64 *records)
 		text = fd < 0 ? NULL : malloc(*len + 1);
 		if (text && read(fd, text, *len) == (ssize_t)*len) {
 			close(fd);
+			spool->held = true;
 			return text;
 		}
 		/* Somebody took it away, or there is no memory now. */

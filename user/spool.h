@@ -18,9 +18,13 @@ void spool_close(struct spool *spool);
  */
 int spool_put(struct spool *spool, const char *text, size_t len, __u64 records, __u64 *lost);
 
-/* The oldest, to be freed; NULL if there is none. It stays until spool_drop(). */
+/*
+ * The oldest, to be freed; NULL if there is none. It is held, and no room is made of it,
+ * until spool_drop() takes it away or spool_keep() leaves it for another time.
+ */
 char *spool_first(struct spool *spool, size_t *len, __u64 *records);
 void spool_drop(struct spool *spool);
+void spool_keep(struct spool *spool);
 
 __u64 spool_bytes(const struct spool *spool);
 

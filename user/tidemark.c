@@ -20,8 +20,10 @@
 
 #include "../bpf/event.h"
 #include "../bpf/flow.h"
+#include "../bpf/mark.h"
+#include "cgroup.h"
+#include "../bpf/stage.h"
 #include "log.h"
-#include "mounts.h"
 #include "rings.h"
 #include "tidemark.h"
 #include "tidemark.skel.h"
@@ -34,7 +36,9 @@
 #define RING_DEFAULT (4 << 20)
 #define FRAGMENTS 4096
 #define NAMESPACES 16384
+#define HEIRS 16384
 #define NEWCOMERS_BYTES (64 << 10)
+#define REPORTS_BYTES (1 << 20) /* a thousand connections while the reader is kept waiting */
 
 const char *const map_names[MAPS_NR] = {
 #define X(name) #name,
@@ -52,6 +56,7 @@ void tidemark_init(struct tidemark *t, const char *pin_dir, const char *state_di
 	t->event_end = -1;
 	t->event_node = -1;
 	t->flow_tick = -1;
+	t->mark_touch = -1;
 	for (int i = 0; i < MAPS_NR; i++)
 		t->map[i] = -1;
 }
@@ -75,6 +80,8 @@ void tidemark_close(struct tidemark *t)
 		close(t->event_node);
 	if (t->flow_tick >= 0)
 		close(t->flow_tick);
+	if (t->mark_touch >= 0)
+		close(t->mark_touch);
 	if (t->dir >= 0)
 		close(t->dir);
 	tidemark_unlock(t);
@@ -200,7 +207,8 @@ int tidemark_open(struct tidemark *t)
 	}
 	if (!err && (pin_path(t, path, "event_end") || (t->event_end = bpf_obj_get(path)) < 0 ||
 		     pin_path(t, path, "event_node") || (t->event_node = bpf_obj_get(path)) < 0 ||
-		     pin_path(t, path, "flow_tick") || (t->flow_tick = bpf_obj_get(path)) < 0))
+		     pin_path(t, path, "flow_tick") || (t->flow_tick = bpf_obj_get(path)) < 0 ||
+		     pin_path(t, path, "mark_touch") || (t->mark_touch = bpf_obj_get(path)) < 0))
 		err = -errno;
 	err2 = tidemark_map_memory(t);
 	if (!err)
@@ -229,59 +237,57 @@ static void sizes_set(struct tidemark_bpf *skel, const struct sizes *sizes)
 	bpf_map__set_max_entries(skel->maps.clocks, nodes);
 	bpf_map__set_max_entries(skel->maps.namespaces, NAMESPACES);
 	bpf_map__set_max_entries(skel->maps.newcomers, NEWCOMERS_BYTES);
+	bpf_map__set_max_entries(skel->maps.reports, REPORTS_BYTES);
+	bpf_map__set_max_entries(skel->maps.marks, MARKS_DEFAULT);
+	bpf_map__set_max_entries(skel->maps.heirs, HEIRS);
+	bpf_map__set_max_entries(skel->maps.packets, libbpf_num_possible_cpus());
 }
 
-struct cgroup_root {
-	char path[PATH_MAX];
-};
-
-static int cgroup_root_found(const struct mount *mount, void *ctx)
+/*
+ * Sockets are told of their owner where they are made, and their segments get room for a
+ * stamp: cgroup hooks, on all of them.
+ */
+static int socket_attach(struct bpf_program *program, int cgroup, const char *dir)
 {
-	struct cgroup_root *root = ctx;
+	struct bpf_link *link = bpf_program__attach_cgroup(program, cgroup);
+	char path[PATH_MAX];
+	int err;
 
-	if (snprintf(root->path, sizeof(root->path), "%s", mount->point) >= (int)sizeof(root->path))
-		return 0;
-	return !strcmp(mount->root, "/"); /* the first whole one */
+	if (!link)
+		return -errno;
+	if (snprintf(path, sizeof(path), "%s/%s", dir, bpf_program__name(program)) >=
+	    (int)sizeof(path))
+		err = -ENAMETOOLONG;
+	else
+		err = bpf_link__pin(link, path);
+	bpf_link__destroy(link);
+	return err;
 }
 
-/* Sockets are told of their owner where they are made: a cgroup hook, on all of them. */
 static int sockets_attach(struct tidemark_bpf *skel, const char *dir)
 {
-	struct cgroup_root root = {};
-	struct bpf_link *link;
-	char path[PATH_MAX];
-	int fd, err = 0;
+	int fd = cgroup_root_open(), err;
 
-	if (mounts_each("cgroup2", cgroup_root_found, &root) <= 0) {
+	if (fd == -ENODEV)
 		log_error("no cgroup2 mounted, which tells whose sockets are whose; "
 			  "mount -t cgroup2 none /sys/fs/cgroup/unified");
-		return -ENODEV;
-	}
-	fd = open(root.path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (fd < 0) {
-		err = -errno;
-		log_error("%s: %s", root.path, strerror(errno));
-		return err;
-	}
-	link = bpf_program__attach_cgroup(skel->progs.sock_made, fd);
-	if (!link) {
-		err = -errno;
-		log_error("%s: cannot attach there: %s", root.path, strerror(errno));
-	} else {
-		if (snprintf(path, sizeof(path), "%s/sock_made", dir) >= (int)sizeof(path))
-			err = -ENAMETOOLONG;
-		else
-			err = bpf_link__pin(link, path);
-		bpf_link__destroy(link);
-	}
+	else if (fd < 0)
+		log_error("cgroup2: %s", strerror(-fd));
+	if (fd < 0)
+		return fd;
+	err = socket_attach(skel->progs.sock_made, fd, dir);
+	if (!err)
+		err = socket_attach(skel->progs.wire_ops, fd, dir);
+	if (err)
+		log_error("cgroup2: cannot attach there: %s", strerror(-err));
 	close(fd);
 	return err;
 }
 
 static int pins_make(struct tidemark_bpf *skel, const char *dir)
 {
-	static const char *const programs[] = { "pipeline", "event_end", "event_node",
-						"flow_tick" };
+	static const char *const programs[] = { "pipeline",  "event_end",  "event_node",
+						"flow_tick", "mark_touch", "record_suspend" };
 	struct bpf_map *map;
 	char path[PATH_MAX];
 	int err;
@@ -405,6 +411,48 @@ out:
 	return err;
 }
 
+int tidemark_private(struct tidemark *t, const struct sizes *sizes, unsigned batch, int *program,
+		     int *heads, int *replayed)
+{
+	struct tidemark_bpf *skel = tidemark_bpf__open();
+	struct bpf_map *map;
+	int err, zero = 0, fd;
+
+	if (!skel)
+		return -errno;
+	sizes_set(skel, sizes);
+	bpf_map__set_max_entries(skel->maps.clocks, 1);
+	bpf_map__set_max_entries(skel->maps.events, libbpf_num_possible_cpus());
+	bpf_map__set_max_entries(skel->maps.heads, batch);
+	bpf_program__set_autoload(skel->progs.replay, true);
+	bpf_program__set_autoload(skel->progs.sock_made, false);
+	skel->rodata->stages &= ~(1U << STAGE_clock);
+	err = tidemark_bpf__load(skel);
+	if (err) {
+		err = load_failed(err);
+		goto out;
+	}
+	fd = bpf_program__fd(skel->progs.pipeline);
+	if (bpf_map_update_elem(bpf_map__fd(skel->maps.pipelines), &zero, &fd, BPF_ANY))
+		err = -errno;
+	for (int i = 0; i < MAPS_NR && !err; i++) {
+		map = bpf_object__find_map_by_name(skel->obj, map_names[i]);
+		t->map[i] = map ? fcntl(bpf_map__fd(map), F_DUPFD_CLOEXEC, 3) : -1;
+		if (t->map[i] < 0)
+			err = -ENOENT;
+	}
+	*program = fcntl(bpf_program__fd(skel->progs.replay), F_DUPFD_CLOEXEC, 3);
+	*heads = fcntl(bpf_map__fd(skel->maps.heads), F_DUPFD_CLOEXEC, 3);
+	*replayed = fcntl(bpf_map__fd(skel->maps.replayed), F_DUPFD_CLOEXEC, 3);
+	if (!err)
+		err = tidemark_map_memory(t);
+	if (err)
+		log_error("cannot make a datapath: %s", strerror(-err));
+out:
+	tidemark_bpf__destroy(skel);
+	return err;
+}
+
 static int link_pin(const struct tidemark *t, struct bpf_program *program)
 {
 	struct bpf_link *link;
@@ -435,6 +483,10 @@ int tidemark_watch_processes(struct tidemark *t)
 	bpf_map__reuse_fd(skel->maps.owners, t->map[MAP_owners]);
 	bpf_map__reuse_fd(skel->maps.namespaces, t->map[MAP_namespaces]);
 	bpf_map__reuse_fd(skel->maps.newcomers, t->map[MAP_newcomers]);
+	bpf_map__reuse_fd(skel->maps.heirs, t->map[MAP_heirs]);
+	bpf_map__reuse_fd(skel->maps.settings, t->map[MAP_settings]);
+	bpf_map__reuse_fd(skel->maps.flows, t->map[MAP_flows]);
+	bpf_map__reuse_fd(skel->maps.embryonic, t->map[MAP_embryonic]);
 	err = trace_bpf__load(skel);
 	if (!err)
 		err = link_pin(t, skel->progs.socket_read);

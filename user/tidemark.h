@@ -30,7 +30,23 @@
 	X(owners)      \
 	X(namespaces)  \
 	X(newcomers)   \
-	X(pipelines)
+	X(pipelines)   \
+	X(reports)     \
+	X(marks)       \
+	X(rules)       \
+	X(rules_spare) \
+	X(paths)       \
+	X(heirs)       \
+	X(peers)       \
+	X(wires)       \
+	X(skews)       \
+	X(packets)     \
+	X(classes)     \
+	X(precedences) \
+	X(assignments) \
+	X(tallies)     \
+	X(losses)      \
+	X(retentions)
 
 enum map {
 #define X(name) MAP_##name,
@@ -60,9 +76,10 @@ struct tidemark {
 	bool reads; /* we hold the lock on it that makes us the reader of events */
 	int map[MAPS_NR];
 	int event_end, event_node, flow_tick; /* programs */
-	unsigned cpus;			      /* with a ring of events each */
-	struct rings *rings;		      /* if we made the datapath */
-	struct clock *clocks;		      /* mapped */
+	int mark_touch;
+	unsigned cpus;	      /* with a ring of events each */
+	struct rings *rings;  /* if we made the datapath */
+	struct clock *clocks; /* mapped */
 	unsigned clocks_n;
 	struct settings *settings; /* mapped */
 };
@@ -82,6 +99,14 @@ int tidemark_open(struct tidemark *t);
 
 /* Load and pin a new one, without any node. Errors have been said; -EOPNOTSUPP: cannot here. */
 int tidemark_create(struct tidemark *t, const struct sizes *sizes);
+
+/*
+ * Load one that nobody else sees: not pinned, attached to nothing, gone with the process.
+ * For packets of files, `batch` at a time: *program runs them, *heads and *replayed are
+ * the maps of record.h. Its clocks stand still. Errors have been said.
+ */
+int tidemark_private(struct tidemark *t, const struct sizes *sizes, unsigned batch, int *program,
+		     int *heads, int *replayed);
 
 /*
  * The programs that watch processes: newcomers, and owners of accepted sockets. Apart

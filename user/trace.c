@@ -15,6 +15,8 @@
 #include "log.h"
 #include "loop.h"
 #include "print.h"
+#include "sinks.h"
+#include "recorder.h"
 #include "state.h"
 #include "tracer.h"
 #include "units.h"
@@ -22,6 +24,7 @@
 struct trace {
 	struct tidemark t;
 	struct datapath_options o;
+	struct sinks_options kept;
 	struct discover_choice choice;
 	bool json, schema;
 	bool open;   /* the datapath: ours to tidy up */
@@ -42,7 +45,7 @@ static void trace_end(int fd, void *ctx)
 	loop_break(trace->base);
 }
 
-static int sinks_open(struct trace *trace)
+static int prints_open(struct trace *trace)
 {
 	struct sink *sink = print_open(&trace->t, stdout, "stdout", trace->json);
 
@@ -69,7 +72,8 @@ static int trace_run(struct trace *trace)
 		return 1;
 	}
 	trace->tracer = tracer_open(&trace->t, trace->base, &trace->choice);
-	if (!trace->tracer || sinks_open(trace))
+	if (!trace->tracer || prints_open(trace) ||
+	    sinks_open(trace->tracer, &trace->kept, trace->base, trace->t.state_dir))
 		return 1;
 	tracer_only(trace->tracer, trace->only, trace->only_n);
 	signals = loop_signals(trace->base, trace_end, trace);
@@ -138,6 +142,10 @@ static int trace_adopt(struct trace *trace)
 	}
 	if (!status)
 		status = datapath_skew(t, &trace->o);
+	if (!status && peers_apply(t, &trace->o.peers))
+		status = 1;
+	if (!status)
+		peers_older(t);
 	/* Nodes to come are those the datapath was brought up for. */
 	trace->choice.all = t->settings->all;
 	trace->choice.selectors_n = 0;
@@ -186,7 +194,8 @@ static int trace_close(struct trace *trace, int status)
 	if (trace->open && !gone) {
 		datapath_every_packet(t, t->settings->every_packet_up);
 		t->settings->reading = 0;
-		if (t->settings->temporary != DATAPATH_OF_TRACE)
+		/* A recorder that goes on takes it down when it ends. */
+		if (t->settings->temporary != DATAPATH_OF_TRACE || recorder_other(t))
 			state_save(t, STATE_AHEAD_NS);
 		else if (tidemark_lock(t) || datapath_down(t))
 			status = 1;
@@ -264,6 +273,7 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 	switch (key) {
 	case ARGP_KEY_INIT:
 		state->child_inputs[0] = &trace->o;
+		state->child_inputs[1] = &trace->kept;
 		return 0;
 	case 'j':
 		trace->json = true;
@@ -284,7 +294,9 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 	return ARGP_ERR_UNKNOWN;
 }
 
-static const struct argp_child children[] = { { &datapath_argp, 0, NULL, 5 }, {} };
+static const struct argp_child children[] = { { &datapath_argp, 0, NULL, 5 },
+					      { &sinks_argp, 0, NULL, 4 },
+					      {} };
 const struct argp trace_argp = {
 	.options = options,
 	.parser = parse,

@@ -79,6 +79,9 @@ static int up_again(struct tidemark *t, const struct datapath_options *o)
 		}
 	if (datapath_skew(t, o))
 		return 2;
+	if (peers_apply(t, &o->peers))
+		return 1;
+	peers_older(t);
 	t->settings->temporary = 0; /* what a trace made for itself stays now */
 	log_info("already up, %u nodes", node_count(t));
 	return 0;

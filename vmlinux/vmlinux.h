@@ -35,6 +35,7 @@ enum bpf_map_type {
 	BPF_MAP_TYPE_PROG_ARRAY = 3,
 	BPF_MAP_TYPE_PERCPU_ARRAY = 6,
 	BPF_MAP_TYPE_LRU_HASH = 9,
+	BPF_MAP_TYPE_LPM_TRIE = 11,
 	BPF_MAP_TYPE_ARRAY_OF_MAPS = 12,
 	BPF_MAP_TYPE_SK_STORAGE = 24,
 	BPF_MAP_TYPE_RINGBUF = 27,
@@ -55,6 +56,10 @@ enum {
 enum {
 	BPF_RB_NO_WAKEUP = 1U << 0,
 	BPF_RB_FORCE_WAKEUP = 1U << 1,
+};
+
+enum {
+	BPF_RB_AVAIL_DATA = 0,
 };
 
 enum {
@@ -142,6 +147,119 @@ struct __sk_buff {
 	__u8 tstamp_type;
 	__u32 : 24;
 	__u64 hwtstamp;
+};
+
+struct bpf_tcp_sock {
+	__u32 snd_cwnd;
+	__u32 srtt_us;
+	__u32 rtt_min;
+	__u32 snd_ssthresh;
+	__u32 rcv_nxt;
+	__u32 snd_nxt;
+	__u32 snd_una;
+	__u32 mss_cache;
+	__u32 ecn_flags;
+	__u32 rate_delivered;
+	__u32 rate_interval_us;
+	__u32 packets_out;
+	__u32 retrans_out;
+	__u32 total_retrans;
+	__u32 segs_in;
+	__u32 data_segs_in;
+	__u32 segs_out;
+	__u32 data_segs_out;
+	__u32 lost_out;
+	__u32 sacked_out;
+	__u64 bytes_received;
+	__u64 bytes_acked;
+	__u32 dsack_dups;
+	__u32 delivered;
+	__u32 delivered_ce;
+	__u32 icsk_retransmits;
+};
+
+struct bpf_sock_ops {
+	__u32 op;
+	union {
+		__u32 args[4];
+		__u32 reply;
+		__u32 replylong[4];
+	};
+	__u32 family;
+	__u32 remote_ip4;
+	__u32 local_ip4;
+	__u32 remote_ip6[4];
+	__u32 local_ip6[4];
+	__u32 remote_port;
+	__u32 local_port;
+	__u32 is_fullsock;
+	__u32 snd_cwnd;
+	__u32 srtt_us;
+	__u32 bpf_sock_ops_cb_flags;
+	__u32 state;
+	__u32 rtt_min;
+	__u32 snd_ssthresh;
+	__u32 rcv_nxt;
+	__u32 snd_nxt;
+	__u32 snd_una;
+	__u32 mss_cache;
+	__u32 ecn_flags;
+	__u32 rate_delivered;
+	__u32 rate_interval_us;
+	__u32 packets_out;
+	__u32 retrans_out;
+	__u32 total_retrans;
+	__u32 segs_in;
+	__u32 data_segs_in;
+	__u32 segs_out;
+	__u32 data_segs_out;
+	__u32 lost_out;
+	__u32 sacked_out;
+	__u32 sk_txhash;
+	__u64 bytes_received;
+	__u64 bytes_acked;
+	union {
+		struct bpf_sock *sk;
+		__u64 : 64;
+	} __attribute__((aligned(8)));
+	union {
+		void *skb_data;
+		__u64 : 64;
+	} __attribute__((aligned(8)));
+	union {
+		void *skb_data_end;
+		__u64 : 64;
+	} __attribute__((aligned(8)));
+	__u32 skb_len;
+	__u32 skb_tcp_flags;
+	__u64 skb_hwtstamp;
+};
+
+enum {
+	BPF_SOCK_OPS_TCP_CONNECT_CB = 3,
+	BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB = 4,
+	BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB = 5,
+	BPF_SOCK_OPS_TCP_LISTEN_CB = 11,
+	BPF_SOCK_OPS_PARSE_HDR_OPT_CB = 13,
+	BPF_SOCK_OPS_HDR_OPT_LEN_CB = 14,
+	BPF_SOCK_OPS_WRITE_HDR_OPT_CB = 15,
+};
+
+enum {
+	BPF_SOCK_OPS_PARSE_UNKNOWN_HDR_OPT_CB_FLAG = 1U << 5,
+	BPF_SOCK_OPS_WRITE_HDR_OPT_CB_FLAG = 1U << 6,
+};
+
+enum {
+	BPF_LOAD_HDR_OPT_TCP_SYN = 1U << 0,
+};
+
+enum {
+	BPF_WRITE_HDR_TCP_CURRENT_MSS = 1,
+};
+
+enum {
+	BPF_F_PSEUDO_HDR = 1U << 4,
 };
 
 /* ---- wire formats ---------------------------------------------------------------- */
@@ -240,14 +358,91 @@ typedef struct {
 	struct net *net;
 } possible_net_t;
 
+struct in6_addr {
+	union {
+		__u8 u6_addr8[16];
+	} in6_u;
+};
+
 struct sock_common {
 	possible_net_t skc_net;
+	__u16 skc_family;
+	__u16 skc_num; /* host order */
+	__be16 skc_dport;
+	__be32 skc_daddr;
+	__be32 skc_rcv_saddr;
+	struct in6_addr skc_v6_daddr;
+	struct in6_addr skc_v6_rcv_saddr;
+	volatile unsigned char skc_state;
 };
 
 struct sock {
 	struct sock_common __sk_common;
+	unsigned long sk_pacing_rate;
+};
+
+struct inet_sock {
+	struct sock sk;
+};
+
+struct inet_connection_sock {
+	struct inet_sock icsk_inet;
+	__u32 icsk_rto;
+	__u32 icsk_pmtu_cookie;
+	__u8 icsk_ca_state : 5;
+	struct {
+		__u32 lrcvtime;
+		__u16 rcv_mss;
+	} icsk_ack;
+};
+
+struct tcp_options_received {
+	__u16 tstamp_ok : 1;
+	__u16 wscale_ok : 1;
+	__u16 sack_ok : 3;
+	__u16 snd_wscale : 4;
+	__u16 rcv_wscale : 4;
+};
+
+struct tcp_sock {
+	struct inet_connection_sock inet_conn;
+	__u64 bytes_sent;
+	__u64 bytes_retrans;
+	__u32 mdev_us;
+	__u32 total_retrans;
+	__u32 rcv_ssthresh;
+	__u32 snd_wnd;
+	__u32 write_seq;
+	__u32 snd_nxt;
+	__u32 reordering;
+	__u32 lsndtime;
+	__u32 rcv_tstamp;
+	__u32 chrono_start;
+	__u32 chrono_stat[3];
+	__u16 advmss;
+	__u8 chrono_type : 2;
+	struct tcp_options_received rx_opt;
+	struct {
+		__u32 rtt_us;
+	} rcv_rtt_est;
+	struct {
+		int space;
+	} rcvq_space;
 };
 
 #pragma clang attribute pop
+
+/* Contexts: what the verifier calls them, where it says their members are. */
+struct bpf_iter__tcp {
+	union {
+		void *meta;
+		__u64 : 64;
+	};
+	union {
+		struct sock_common *sk_common;
+		__u64 : 64;
+	};
+	__u32 uid;
+};
 
 #endif

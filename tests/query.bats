@@ -1,0 +1,184 @@
+#!/usr/bin/env bats
+# SPDX-License-Identifier: GPL-2.0-only
+# `tidemark query`: what comes back is what a scan by an independent reader finds, in order.
+
+load lab
+
+setup() {
+	lab_make
+	TESTS=${BUILD:-.build}/tests
+	REC=$DIR/rec
+}
+
+teardown() {
+	lab_clean
+}
+
+trace() { # PACKETS SEED
+	"$TESTS/gen_trace" -p "$1" -f $(($1 / 8)) -s "$2" >"$DIR/t.pcap"
+}
+
+segments() { # DIR [OPTION...]
+	local dir=$1
+
+	shift
+	"$TESTS/gen_segments" -d "$dir" "$@" "$DIR/t.pcap"
+}
+
+query() {
+	"$TIDEMARK" query -d "$REC" "$@"
+}
+
+oracle() { # QUERIES SEED DIR...
+	python3 tests/query_oracle.py "$TIDEMARK" "$DIR/t.pcap" "$@"
+}
+
+@test "200 generated queries return the packets tshark would, the same bytes in the same order" {
+	trace 12000 8
+	segments "$REC" -s 2m
+	[ "$(find "$REC" -name '*.index' | wc -l)" -gt 3 ]
+	run -0 oracle 200 3 "$REC"
+	echo "$output"
+	[[ $output =~ 200\ queries,\ 1[0-9]+\ with\ packets,\ 0\ wrong ]]
+}
+
+@test "a record that was never sealed, and one that is compressed, answer alike" {
+	trace 5000 9
+	segments "$REC" -s 1m -l
+	find "$REC" -name '*.journal' | grep -q .
+	run -0 oracle 25 4 "$REC"
+	segments "$DIR/zst" -s 1m -z
+	[ "$(find "$DIR/zst" -name '*.pcapng.zst' | wc -l)" -gt 2 ]
+	[ "$(find "$DIR/zst" -name '*.pcapng' | wc -l)" -eq 0 ]
+	run -0 oracle 25 5 "$DIR/zst"
+	zstd -dc "$(find "$DIR/zst" -name '*.zst' | head -1)" | tshark -r - -c 1
+}
+
+@test "what a killed recorder left is sealed at the next start, and nothing of it is lost" {
+	trace 4000 10
+	segments "$REC" -s 1m -l
+	before=$(query --count)
+	[ "$before" -eq 4000 ]
+	segments "$REC" -s 1m -H other
+	[ -z "$(find "$REC" -name '*.journal')" ]
+	[ "$(query --count)" -eq 8000 ]
+}
+
+@test "the same record in two directories is answered once" {
+	trace 3000 11
+	segments "$REC" -s 1m
+	cp -r "$REC" "$DIR/copy"
+	[ "$(query -d "$DIR/copy" --count 'tcp or not tcp')" -eq 3000 ]
+	query -d "$DIR/copy" -w "$DIR/both.pcapng" udp
+	query --by hlc -w "$DIR/one.pcapng" udp
+	cmp "$DIR/both.pcapng" "$DIR/one.pcapng"
+}
+
+@test "stamps, marks and processes come back as comments that tshark shows" {
+	trace 2000 12
+	segments "$REC"
+	query -w "$DIR/o.pcapng" 'mark 100/2 and comm nginx'
+	run -0 --separate-stderr tshark -r "$DIR/o.pcapng" -T fields -e frame.comment
+	[ "${#lines[@]}" -eq "$(query --count 'mark 100/2')" ]
+	[ "${#lines[@]}" -gt 0 ]
+	other=$(grep -cvE '^hlc=[0-9a-f]{16} mark=100/2:[0-9a-f]+ pid=10[0-9]{2} comm=nginx$' \
+		<<<"$output") || true
+	[ "$other" -eq 0 ]
+	[ "$(query --count 'mark 101')" -eq 0 ]
+}
+
+@test "by stamp, stamps ascend; by time, times do; a limit stops" {
+	trace 2000 13
+	segments "$REC" -s 300k
+	query --json --by hlc | jq -r .hlc >"$DIR/hlc"
+	sort -c "$DIR/hlc"
+	query --json | jq -r .wall >"$DIR/wall"
+	sort -c "$DIR/wall"
+	[ "$(wc -l <"$DIR/wall")" -eq 2000 ]
+	[ "$(query --json --limit 7 | wc -l)" -eq 7 ]
+	[ "$(query --json --limit 7 | tail -1 | jq -r .wall)" = "$(sed -n 7p "$DIR/wall")" ]
+}
+
+@test "since and until bound the answer" {
+	trace 2000 14
+	segments "$REC" -s 300k
+	middle=$(query --json | sed -n 1000p | jq -r .wall)
+	[ "$(query --since "$middle" --count)" -eq 1001 ]
+	[ "$(query --until "$middle" --count)" -eq 1000 ]
+	[ "$(query --since 1h --count)" -eq 0 ]
+}
+
+@test "budgets delete the oldest files, and flows are remembered longer than packets" {
+	trace 20000 15
+	segments "$REC" -s 1m -b 4m
+	held=$(du -cb "$REC"/all/*.pcapng "$REC"/all/*.index | tail -1 | cut -f1)
+	[ "$held" -le $((5 << 20)) ]
+	[ "$held" -ge $((2 << 20)) ]
+	count=$(query --count)
+	[ "$count" -lt 20000 ]
+	[ "$(query --flows --json | jq -s 'map(.packets_in + .packets_out) | add')" -eq 20000 ]
+	[ "$(query --flows --json 'udp port 53' | jq -s 'length')" -gt 0 ]
+}
+
+@test "an expression that is wrong is refused with its column, exit 2" {
+	mkdir -p "$REC"
+	run -2 query 'tcp and (port 80'
+	[[ $output == *'column 17: '*' is missing here'* ]]
+	[ "$(tail -1 <<<"$output")" = '                  ^' ]
+	run -2 query 'hots 1'
+	[[ $output == *hots*' is no word'* ]]
+	run -0 query --count 'host 192.0.2.1'
+	[ "$output" = 0 ]
+	run -1 "$TIDEMARK" query -d "$DIR/nowhere" --count tcp
+	[[ $output == *nowhere*'No such file'* ]]
+}
+
+@test "a damaged segment or index is named, never answered from, and the others still answer" {
+	trace 4000 16
+	segments "$REC" -s 500k
+	mapfile -t files < <(find "$REC" -name '*.pcapng' | sort)
+	printf '\x5a' | dd of="${files[1]}" bs=1 seek=200000 conv=notrunc status=none
+	query -w "$DIR/o.pcapng" 2>"$DIR/err" && false
+	grep -q "$(basename "${files[1]}" .pcapng).*damaged" "$DIR/err"
+	all=$(tshark -r "$DIR/o.pcapng" | wc -l)
+	[ "$all" -gt 2000 ]
+	[ "$all" -lt 4000 ]
+	printf '\x5a\x5a\x5a\x5a' | dd of="${files[2]%.pcapng}.index" bs=1 seek=300 conv=notrunc \
+		status=none
+	run -1 query --count
+	[[ $output == *"$(basename "${files[2]}" .pcapng)"*'record --reindex'* ]]
+}
+
+@test "follow goes on with what is recorded from then on, and ends by itself at its limit" {
+	trace 3000 17
+	segments "$REC" -s 400k
+	"$TIDEMARK" query -d "$REC" --follow --json 'tcp or udp' >"$DIR/out" 2>"$DIR/err" &
+	PIDS+=($!)
+	now=$(query --count 'tcp or udp')
+	await 10 lines_are "$DIR/out" "$now"
+	segments "$REC" -s 400k -H other
+	await 10 lines_are "$DIR/out" $((2 * now))
+	kill -INT "${PIDS[0]}"
+	await_end "${PIDS[0]}"
+	[ ! -s "$DIR/err" ]
+}
+
+lines_are() {
+	[ "$(wc -l <"$1")" -eq "$2" ]
+}
+
+@test "indexes made anew from the packets alone say the same" {
+	trace 6000 18
+	segments "$REC" -s 1m -z
+	segments "$REC" -s 1m -H other
+	query --json | sort >"$DIR/before"
+	[ "$(wc -l <"$DIR/before")" -eq 12000 ]
+	rm "$REC"/all/*.index
+	run -0 query --count
+	[ "$output" = 0 ]
+	"$TESTS/gen_segments" -d "$REC" -R
+	query --json | sort >"$DIR/after"
+	cmp "$DIR/before" "$DIR/after"
+	query -w "$DIR/o.pcapng" 'mark 100/2 and vlan'
+	[ -s "$DIR/o.pcapng" ]
+}

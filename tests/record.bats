@@ -1,0 +1,315 @@
+#!/usr/bin/env bats
+# SPDX-License-Identifier: GPL-2.0-only
+# Recording: what is on disk afterwards is what was on the wire, and what is not was counted.
+
+# shellcheck disable=SC2030,SC2031,SC2153	# PID is set by start; a test is a subshell: what it sets is its own
+
+load lab
+
+setup() {
+	lab_make
+	TESTS=${BUILD:-.build}/tests
+	OUT=$DIR/record
+	[ -x "$TESTS/gen_trace" ] || skip 'no gen_trace: make packets'
+}
+
+teardown() {
+	lab_clean
+	mountpoint -q "$DIR/small" && umount "$DIR/small"
+	return 0
+}
+
+trace_make() { # PACKETS FLOWS [ARGS...]
+	"$TESTS/gen_trace" -p "$1" -f "$2" "${@:3}" >"$DIR/trace.pcap"
+}
+
+frames() {
+	python3 "$BATS_TEST_DIRNAME/frames.py" "$@"
+}
+
+rec() { # ARGS...
+	"$TIDEMARK" record --pin-dir "$PIN" --state-dir "$STATE" "$@" 3>&-
+}
+
+# Two nodes and a wire on which only we speak.
+quiet_wire() {
+	node a b
+	ip link add wa netns a type veth peer name wb netns b
+	for end in a b; do
+		in_node "$end" sh -c 'echo 1 >/proc/sys/net/ipv6/conf/all/disable_ipv6' 2>/dev/null || :
+		ip -n "$end" link set "w$end" mtu 2000 arp off multicast off up
+	done
+}
+
+# Sets RECORDER. Returns when it receives.
+record_start() { # ARGS...
+	: >"$DIR/record.words"
+	"$TIDEMARK" record --pin-dir "$PIN" --state-dir "$STATE" "$@" \
+		2>"$DIR/record.words" </dev/null 3>&- &
+	RECORDER=$!
+	PIDS+=("$RECORDER")
+	await_line "$DIR/record.words" 'recording [0-9]+ nodes'
+}
+
+record_stop() {
+	local status=0
+
+	kill -TERM "$RECORDER"
+	wait "$RECORDER" || status=$?
+	cat "$DIR/record.words"
+	return $status
+}
+
+replay() { # [ARGS...]
+	in_node a "$TESTS/gen_replay" -i wa "$@" "$DIR/trace.pcap"
+}
+
+of_class() { # FIELD
+	"$TIDEMARK" show record --json --pin-dir "$PIN" | jq "select(.class == \"${2:-all}\") | .$1"
+}
+
+holds() { # FIELD TEST VALUE
+	test "$(of_class "$1")" "$2" "$3"
+}
+
+dumped() { # PACKETS
+	[ "$(frames count "$DIR/dump.pcap")" = "$1" ]
+}
+
+stats_sum() { # FIELD
+	jq -s "map(.$1) | add" "$OUT/stats.jsonl"
+}
+
+# ---- files ----------------------------------------------------------------------------
+
+@test "a file of every kind of frame is kept byte for byte, in order, with its timestamps" {
+	trace_make 20000 1500
+	rec -d "$OUT" -r "$DIR/trace.pcap"
+	[ "$(frames same "$DIR/trace.pcap" "$OUT")" = 20000 ]
+}
+
+@test "a cutoff keeps of every flow exactly what an oracle keeps" {
+	local cutoff
+
+	trace_make 30000 2000 -o
+	for cutoff in 0 1500 15360 200000; do
+		rm -rf "$OUT"
+		rec -d "$OUT" -r "$DIR/trace.pcap" --cutoff $cutoff
+		frames cut "$DIR/trace.pcap" "$OUT" $cutoff
+	done
+}
+
+@test "pcapng, microseconds, the other byte order and raw IP are read too" {
+	trace_make 2000 200 -o
+	python3 - "$DIR" <<-'PY'
+	import struct, sys
+	sys.path.insert(0, "tests")
+	base = sys.argv[1]
+	data = open(base + "/trace.pcap", "rb").read()
+	at, packets = 24, []
+	while at < len(data):
+	    s, ns, kept, wire = struct.unpack_from("<IIII", data, at)
+	    packets.append((s, ns, data[at + 16:at + 16 + kept]))
+	    at += 16 + kept
+	with open(base + "/big.pcap", "wb") as f:
+	    f.write(struct.pack(">IHHIIII", 0xa1b2c3d4, 2, 4, 0, 0, 65535, 1))
+	    for s, ns, b in packets:
+	        f.write(struct.pack(">IIII", s, ns // 1000, len(b), len(b)) + b)
+	def block(kind, body):
+	    body += b"\0" * (-len(body) % 4)
+	    return struct.pack("<II", kind, 12 + len(body)) + body + struct.pack("<I", 12 + len(body))
+	with open(base + "/two.pcapng", "wb") as f:
+	    f.write(block(0x0a0d0d0a, struct.pack("<IHHq", 0x1a2b3c4d, 1, 0, -1)))
+	    f.write(block(1, struct.pack("<HHIHHI", 1, 0, 0, 9, 1, 9)))
+	    f.write(block(1, struct.pack("<HHIHH4s", 101, 0, 0, 2, 3, b"tun")))
+	    for i, (s, ns, b) in enumerate(packets):
+	        raw = i % 2 and b[12:14] in (b"\x08\0", b"\x86\xdd")
+	        b = b[14:] if raw else b
+	        t = s * 10**9 + ns if not raw else s * 10**6 + ns // 1000
+	        f.write(block(6, struct.pack("<IIIII", bool(raw), t >> 32, t & 0xffffffff,
+	                                     len(b), len(b)) + b))
+	PY
+	rec -d "$OUT" -r "$DIR/big.pcap"
+	frames bytes "$DIR/trace.pcap" "$OUT"
+	rm -rf "$OUT"
+	rec -d "$OUT" -r "$DIR/two.pcapng" --cutoff 3000
+	[ "$(stats_sum stored_packets)" -lt 2000 ]
+	[ "$(stats_sum 'stored_packets + .cut_packets')" = 2000 ]
+}
+
+@test "a file cut short gives what is whole, and says where" {
+	trace_make 1000 100
+	head -c -20 "$DIR/trace.pcap" >"$DIR/short.pcap"
+	run rec -d "$OUT" -r "$DIR/short.pcap"
+	[ "$status" = 1 ]
+	[[ $output == *'cut short in a packet; the 999 packets before that are recorded'* ]]
+	[ "$(frames count "$OUT")" = 999 ]
+}
+
+@test "what is no capture, or of a link nobody knows, is refused" {
+	echo hello >"$DIR/text"
+	run rec -d "$OUT" -r "$DIR/text"
+	[ "$status" = 2 ]
+	[[ $output == *'neither pcap nor pcapng'* ]]
+	trace_make 10 2
+	printf '\x69' | dd of="$DIR/trace.pcap" bs=1 seek=20 conv=notrunc status=none
+	run rec -d "$OUT" -r "$DIR/trace.pcap"
+	[ "$status" = 2 ]
+	[[ $output == *'link type 105; known are Ethernet'* ]]
+}
+
+@test "bad classes and orders are refused with a remedy, and change nothing" {
+	local bad
+
+	for bad in ':cutoff=1' 'a b:' 'x:cutoff=lots' 'x:color=red' 'x:mem=1' 'x:sample=0' \
+		'x:snap=10' 'x:filter=port http x' 'x:precedence=-1' 'x:age=soon'; do
+		run rec -d "$OUT" -r /dev/null --class "$bad"
+		[ "$status" = 2 ] || { echo "$bad: $status $output"; false; }
+	done
+	run rec -d "$OUT" --cutoff some
+	[ "$status" = 2 ]
+	run rec --suspend 'conn 1.2.3.4:5'
+	[ "$status" != 0 ]
+	nothing_attached
+}
+
+# ---- the wire ---------------------------------------------------------------------------
+
+@test "what is recorded of a device is what tcpdump captured there, frame by frame" {
+	local n
+
+	quiet_wire
+	trace_make 20000 1500
+	record_start -d "$OUT" -n netns:b --ring 64m
+	start b tcpdump -i wb -U -s 0 -B 65536 --time-stamp-precision=nano -w "$DIR/dump.pcap"
+	await_line "$DIR/tcpdump.out" 'listening on'
+	[ "$(replay -r 40000)" = 20000 ]
+	await 10 dumped 20000
+	record_stop
+	kill -TERM "$PID"
+	n=$(frames bytes "$DIR/dump.pcap" "$OUT")
+	[ "$n" = 20000 ]
+	[ "$(stats_sum lost_packets)" = 0 ]
+	frames bytes "$DIR/trace.pcap" "$OUT"
+	nothing_attached
+}
+
+@test "a mirror port is recorded, what is addressed to others too" {
+	quiet_wire
+	trace_make 3000 300
+	nsenter --net=/run/netns/b -- "$TIDEMARK" record --pin-dir "$PIN" --state-dir "$STATE" -i wb \
+		-d "$OUT" --cutoff 15k 2>"$DIR/record.words" 3>&- &
+	RECORDER=$!
+	PIDS+=("$RECORDER")
+	await_line "$DIR/record.words" 'recording 1 nodes'
+	replay -r 30000
+	await 10 holds "stored_packets + .cut_packets" = 3000
+	[ "$(of_class cut_packets)" -gt 100 ]
+	record_stop
+}
+
+@test "a recorder that is killed loses nothing of what the rings still hold" {
+	quiet_wire
+	trace_make 1000 100
+	tm up -n netns:b
+	record_start -d "$OUT"
+	replay -r 20000
+	await 10 holds "stored_packets" = 1000
+	kill -KILL "$RECORDER"
+	wait "$RECORDER" || :
+	replay -r 20000
+	record_start -d "$OUT"
+	grep -q 'taking over' "$DIR/record.words"
+	record_stop
+	[ "$(frames count "$OUT")" -ge 1000 ]
+	[ "$(frames count "$OUT" | tail -1)" -le 2000 ]
+	[ "$(of_class lost_packets)" = 0 ]
+	tm show nodes --json | grep -q '"b"'
+}
+
+@test "a recorder that cannot keep up loses packets, each of them counted, in a gap" {
+	quiet_wire
+	trace_make 30000 2000
+	record_start -d "$OUT" -n netns:b --ring 256k
+	kill -STOP "$RECORDER"
+	[ "$(replay)" = 30000 ]
+	[ "$(of_class 'stored_packets + .lost_packets')" = 30000 ]
+	[ "$(of_class lost_packets)" -gt 20000 ]
+	kill -CONT "$RECORDER"
+	record_stop
+	[ "$(stats_sum 'stored_packets + .lost_packets')" = 30000 ]
+	[ "$(frames count "$OUT")" = "$(stats_sum stored_packets)" ]
+	jq -se 'any(.lost_ppm > 500000)' "$OUT/stats.jsonl"
+}
+
+@test "a full disk is said, packets are counted, and the datapath goes on" {
+	quiet_wire
+	trace_make 20000 1500
+	mkdir "$DIR/small"
+	mount -t tmpfs -o size=4m none "$DIR/small"
+	record_start -d "$DIR/small/record" -n netns:b --ring 64m
+	replay -r 40000
+	await_line "$DIR/record.words" 'No space left on device: packets are lost and counted'
+	await 10 holds "stored_packets" = 20000
+	await 10 holds "lost_packets" -gt 1000
+	status=0
+	record_stop || status=$?
+	[ "$status" = 1 ]
+	umount "$DIR/small"
+	nothing_attached
+}
+
+@test "one flow's cutoff is suspended and a host given a class while it runs" {
+	node a b
+	wire a b 1
+	udp_echo_start b 10.1.0.2 7000
+	record_start -d "$OUT" -n netns:b --cutoff 500 --class all: --class 'few:cutoff=0'
+	in_node a python3 - "$DIR" <<-'PY' &
+	import socket, sys, time, os
+	s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+	s.bind(("10.1.0.1", 7001))
+	s.settimeout(10)
+	def ask(n):
+	    for _ in range(n):
+	        s.sendto(b"x" * 400, ("10.1.0.2", 7000))
+	        s.recv(2000)
+	ask(10)
+	open(sys.argv[1] + "/asked", "w").close()
+	while os.stat(sys.argv[1]) and not os.path.exists(sys.argv[1] + "/again"):
+	    time.sleep(0.01)
+	ask(10)
+	PY
+	asker=$!
+	await 10 test -e "$DIR/asked"
+	[ "$(of_class cut_packets)" = 18 ]
+	rec --suspend 'conn 10.1.0.1:7001 10.1.0.2:7000'
+	touch "$DIR/again"
+	wait "$asker"
+	[ "$(of_class cut_packets)" = 18 ]
+	rec --assign 10.1.0.1:few:orig:1h
+	udp_ask a 5 10.1.0.2 7000
+	[ "$(of_class cut_packets few)" = 10 ]
+	rec --unassign 10.1.0.1
+	udp_ask a 1 10.1.0.2 7000
+	[ "$(of_class cut_packets few)" = 10 ]
+	run rec --suspend 'conn 10.1.0.1:1 10.1.0.2:2'
+	[ "$status" = 1 ]
+	record_stop
+}
+
+@test "trace and record share a datapath, and the last takes it down" {
+	node a b
+	wire a b 1
+	udp_echo_start b 10.1.0.2 7000
+	record_start -d "$OUT" -n netns:a -n netns:b
+	trace_start
+	udp_ask a 5 10.1.0.2 7000
+	trace_stop
+	udp_ask a 5 10.1.0.2 7000
+	await 5 holds "stored_packets" -ge 40
+	run rec -d "$DIR/other"
+	[ "$status" = 1 ]
+	[[ $output == *'records from this datapath, and only one can'* ]]
+	record_stop
+	nothing_attached
+}

@@ -1,0 +1,237 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/* Segments: what is written comes back, also when the writer died at any byte; budgets hold. */
+#define _GNU_SOURCE 1
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "../user/gather.h"
+#include "../user/segment.h"
+#include "../user/segment_seal.h"
+#include "tap.h"
+
+static char dir[64];
+
+static void packet_make(struct packet *p, unsigned char frame[200], unsigned n)
+{
+	memset(p, 0, sizeof(*p));
+	for (int i = 0; i < 200; i++)
+		frame[i] = (unsigned char)(n * 7 + (unsigned)i);
+	p->wall_ns = 1700000000000000000ULL + n * 1000 - (n % 5 == 4 ? 2500 : 0);
+	p->stamp = n % 2 ? p->wall_ns & ~0xffffULL : 0;
+	p->kept = 60 + n % 100;
+	p->wire = p->kept + n % 3;
+	p->flags = n % 2 ? PACKET_FORWARD | PACKET_OUT : 0;
+	p->track.flow.node = 1;
+	p->track.flow.proto = 6;
+	p->track.flow.local[10] = p->track.flow.local[11] = 0xff;
+	p->track.flow.remote[10] = p->track.flow.remote[11] = 0xff;
+	p->track.flow.local[15] = 1;
+	p->track.flow.remote[15] = (__u8)(n % 7);
+	p->track.flow.remote_port = 80;
+	p->track.ethertype = 0x0800;
+	p->track.device = 2;
+}
+
+static void packets_write(struct segments *s, unsigned from, unsigned to)
+{
+	unsigned char frame[200];
+	struct packet p;
+
+	for (unsigned n = from; n < to; n++) {
+		packet_make(&p, frame, n);
+		segments_write(s, &p, frame);
+	}
+}
+
+/* How many of those asked for come back, each as it was and in order; -1: one did not. */
+static int read_back(const char *text)
+{
+	struct gather m = { .to_ns = ~0ULL };
+	struct expr_error error;
+	struct expr *expr = NULL;
+	struct gathered got;
+	__u64 last = 0;
+	int n = 0;
+
+	if (expr_parse(text, 0, &expr, &error))
+		return -1;
+	m.expr = expr;
+	m.of_packets = expr_is_of_packets(expr);
+	if (gather_add(&m, dir, 0) || gather_begin(&m))
+		n = -1;
+	while (n >= 0 && gather_next(&m, &got) == 1) {
+		unsigned char frame[200];
+		struct pcapng_packet stored;
+		struct packet want;
+		__u64 stamp;
+		unsigned number = (unsigned)((got.wall_ns - 1700000000000000000ULL + 2500) / 1000);
+
+		if (number % 5 != 4 || (got.wall_ns - 1700000000000000000ULL) % 1000 == 0)
+			number = (unsigned)((got.wall_ns - 1700000000000000000ULL) / 1000);
+		packet_make(&want, frame, number);
+		if (segment_packet(got.segment, got.position, &stored, &stamp) ||
+		    stored.kept != want.kept || stored.wire != want.wire || stamp != want.stamp ||
+		    memcmp(stored.frame, frame, want.kept) || got.wall_ns < last)
+			n = -1;
+		else
+			n++;
+		last = got.wall_ns;
+	}
+	if (m.failed)
+		n = -1;
+	gather_free(&m);
+	expr_free(expr);
+	return n;
+}
+
+static void directory_make(void)
+{
+	char command[128];
+
+	if (dir[0]) {
+		snprintf(command, sizeof(command), "rm -rf %s", dir);
+		if (system(command))
+			exit(1);
+	}
+	strcpy(dir, "/tmp/unit_segment.XXXXXX");
+	if (!mkdtemp(dir))
+		exit(1);
+}
+
+static struct segments *open_in(struct segments_options o)
+{
+	o.dir = dir;
+	o.host = "unit";
+	return segments_open(&o);
+}
+
+static void roundtrip(void)
+{
+	struct segments *s, *second;
+
+	directory_make();
+	s = open_in((struct segments_options){ .file_bytes = 20000 });
+	segments_device(s, 1, 2, "web", "eth0", 1);
+	packets_write(s, 0, 600);
+	segments_gap(s, 1, 1, 2, 33, 4000, "ring full");
+	is_int(segments_tick(s, 0), 0, "a tick flushes");
+	is_int(read_back(""), 600, "what was written is there after a tick, before it is sealed");
+	second = open_in((struct segments_options){});
+	ok(!second && errno == EBUSY, "a class has one writer");
+	is_int(segments_close(s), 0, "closing seals");
+	is_int(read_back(""), 600, "and it is still there when sealed, in order of time");
+	is_int(read_back("host 0.0.0.3"), 86, "by address");
+	is_int(read_back("host 0.0.0.3 and src port 80"), 43, "by direction");
+	is_int(read_back("node web"), 600, "by the node's name");
+	is_int(read_back("udp"), 0, "and not what it is not");
+}
+
+static off_t size_of(const char *path)
+{
+	struct stat st;
+
+	return stat(path, &st) ? -1 : st.st_size;
+}
+
+/* A dead writer's files: the journal cut at every byte, the segment as long as it may be. */
+static void recovery(void)
+{
+	char segment[256] = "", journal[256] = "", class[128], copy[600];
+	struct segments *s;
+	struct dirent *e;
+	int wrong = 0, most = 0, cuts = 0;
+	off_t whole;
+	DIR *d;
+
+	directory_make();
+	s = open_in((struct segments_options){});
+	packets_write(s, 0, 20);
+	segments_tick(s, 0);
+	packets_write(s, 20, 40);
+	segments_tick(s, 0);
+	snprintf(class, sizeof(class), "%s/all", dir);
+	d = opendir(class);
+	while ((e = readdir(d))) {
+		if (strstr(e->d_name, ".pcapng"))
+			snprintf(segment, sizeof(segment), "%s/%.90s", class, e->d_name);
+		if (strstr(e->d_name, ".journal"))
+			snprintf(journal, sizeof(journal), "%s/%.90s", class, e->d_name);
+	}
+	closedir(d);
+	snprintf(copy, sizeof(copy), "cp %s %s.keep && cp %s %s.keep", segment, segment, journal,
+		 journal);
+	if (system(copy))
+		exit(1);
+	segments_close(s);
+	snprintf(copy, sizeof(copy), "%s.keep", journal);
+	whole = size_of(copy);
+	for (off_t cut = 0; cut <= whole; cut += cut < 200 || cut > whole - 60 ? 1 : 13, cuts++) {
+		int dirfd = open(class, O_RDONLY | O_DIRECTORY), n;
+		char base[64];
+
+		snprintf(copy, sizeof(copy),
+			 "rm -f %s/*.index %s/*.flows; cp %s.keep %s; cp %s.keep %s", class, class,
+			 segment, segment, journal, journal);
+		if (system(copy) || truncate(journal, cut))
+			exit(1);
+		snprintf(base, sizeof(base), "%.*s",
+			 (int)(strchr(strrchr(segment, '/'), '.') - strrchr(segment, '/') - 1),
+			 strrchr(segment, '/') + 1);
+		if (segment_recover(dirfd, base))
+			n = -1;
+		else
+			n = read_back("");
+		if (n != 0 && n != 20 && n != 40)
+			wrong++;
+		if (n < most)
+			wrong++;
+		most = n > most ? n : most;
+		close(dirfd);
+	}
+	ok(!wrong && most == 40,
+	   "after death at any of %d bytes, every batch that was whole is there", cuts);
+}
+
+static void budgets(void)
+{
+	struct segments_stats stats;
+	struct segments *s;
+
+	directory_make();
+	s = open_in((struct segments_options){ .file_bytes = 30000, .budget_bytes = 120000 });
+	for (unsigned i = 0; i < 40; i++) {
+		packets_write(s, i * 100, i * 100 + 100);
+		segments_tick(s, i * 2000000000ULL);
+	}
+	segments_close(s);
+	s = open_in((struct segments_options){ .file_bytes = 30000, .budget_bytes = 120000 });
+	segments_stats(s, &stats);
+	ok(stats.disk_bytes <= 120000 + 40000 && stats.disk_bytes > 60000,
+	   "a budget holds to within one file");
+	ok(stats.oldest_ns > 1700000000000000000ULL, "and the oldest are gone");
+	segments_close(s);
+	s = open_in((struct segments_options){ .age_ns = 1000 });
+	segments_tick(s, 1800000000000000000ULL);
+	segments_close(s);
+	is_int(read_back(""), 0, "what is too old is deleted");
+}
+
+int main(void)
+{
+	roundtrip();
+	recovery();
+	budgets();
+	if (dir[0]) {
+		char command[128];
+
+		snprintf(command, sizeof(command), "rm -rf %s", dir);
+		if (system(command))
+			return 1;
+	}
+	return done();
+}

@@ -1,0 +1,166 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/* Catalogs: tracks by hash, packets in order of position. */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <xxhash.h>
+
+#include "catalog.h"
+
+#define SLOTS_LEAST 1024
+
+int array_grow(void **at, __u32 *room, __u32 wanted, size_t size)
+{
+	__u32 more = *room ? *room : 16;
+	void *grown;
+
+	if (wanted <= *room)
+		return 0;
+	while (more < wanted)
+		more = more > ~0U / 2 ? ~0U : more * 2;
+	grown = realloc(*at, more * size);
+	if (!grown)
+		return -ENOMEM;
+	*at = grown;
+	*room = more;
+	return 0;
+}
+
+void catalog_free(struct catalog *c)
+{
+	free(c->tracks);
+	free(c->devices);
+	free(c->entries);
+	free(c->times);
+	free(c->gaps);
+	free(c->slots);
+	memset(c, 0, sizeof(*c));
+}
+
+static int slots_grow(struct catalog *c)
+{
+	__u32 n = c->slots_n ? c->slots_n * 2 : SLOTS_LEAST;
+	__u32 *slots = calloc(n, sizeof(*slots));
+
+	if (!slots)
+		return -ENOMEM;
+	for (__u32 t = 0; t < c->tracks_n; t++) {
+		__u32 at = (__u32)XXH3_64bits(&c->tracks[t].track, sizeof(struct track));
+
+		while (slots[at & (n - 1)])
+			at++;
+		slots[at & (n - 1)] = t + 1;
+	}
+	free(c->slots);
+	c->slots = slots;
+	c->slots_n = n;
+	return 0;
+}
+
+__s64 catalog_track(struct catalog *c, const struct track *track)
+{
+	__u32 at, slot;
+
+	if (c->tracks_n >= c->slots_n / 2 && slots_grow(c))
+		return -ENOMEM;
+	at = (__u32)XXH3_64bits(track, sizeof(*track));
+	while ((slot = c->slots[at & (c->slots_n - 1)])) {
+		if (!memcmp(&c->tracks[slot - 1].track, track, sizeof(*track)))
+			return slot - 1;
+		at++;
+	}
+	if (array_grow((void **)&c->tracks, &c->tracks_room, c->tracks_n + 1, sizeof(*c->tracks)))
+		return -ENOMEM;
+	memset(&c->tracks[c->tracks_n], 0, sizeof(*c->tracks));
+	c->tracks[c->tracks_n].track = *track;
+	c->tracks[c->tracks_n].said = ~0U;
+	c->slots[at & (c->slots_n - 1)] = ++c->tracks_n;
+	return c->tracks_n - 1;
+}
+
+__s64 catalog_device_find(const struct catalog *c, __u32 node, __u32 device, __u16 linktype)
+{
+	for (__u32 i = c->devices_n; i-- > 0;)
+		if (c->devices[i].node == node && c->devices[i].device == device &&
+		    c->devices[i].linktype == linktype)
+			return i;
+	return -ENOENT;
+}
+
+int catalog_device_add(struct catalog *c, const struct catalog_device *device)
+{
+	if (array_grow((void **)&c->devices, &c->devices_room, c->devices_n + 1,
+		       sizeof(*c->devices)))
+		return -ENOMEM;
+	c->devices[c->devices_n++] = *device;
+	return 0;
+}
+
+int catalog_gap_add(struct catalog *c, const struct catalog_gap *gap)
+{
+	if (array_grow((void **)&c->gaps, &c->gaps_room, c->gaps_n + 1, sizeof(*c->gaps)))
+		return -ENOMEM;
+	c->gaps[c->gaps_n++] = *gap;
+	return 0;
+}
+
+/* Room for the chunks up to this position; a chunk without a packet begins as its neighbour. */
+static int times_note(struct catalog *c, __u32 position, __u64 wall_ns)
+{
+	__u32 chunk = position / CATALOG_CHUNK;
+
+	if (array_grow((void **)&c->times, &c->times_room, chunk + 1, sizeof(*c->times)))
+		return -ENOMEM;
+	for (; c->times_n <= chunk; c->times_n++)
+		c->times[c->times_n] = (struct catalog_times){ c->last_ns, ~0ULL };
+	/* Late packets are few, so this loop ends at once nearly always. */
+	for (__u32 i = chunk + 1; i-- > 0 && c->times[i].from_ns > wall_ns;)
+		c->times[i].from_ns = wall_ns;
+	return 0;
+}
+
+static void track_note(struct catalog_track *t, const struct catalog_packet *p)
+{
+	bool first = !(t->packets[0] + t->packets[1]);
+
+	if (first || p->wall_ns < t->first_ns)
+		t->first_ns = p->wall_ns;
+	if (first || p->wall_ns > t->last_ns)
+		t->last_ns = p->wall_ns;
+	if (first || p->stamp < t->first_stamp)
+		t->first_stamp = p->stamp;
+	if (first || p->stamp > t->last_stamp)
+		t->last_stamp = p->stamp;
+	t->packets[p->forward]++;
+	t->wire[p->forward] += p->wire;
+}
+
+int catalog_add(struct catalog *c, const struct catalog_packet *p)
+{
+	if (array_grow((void **)&c->entries, &c->entries_room, c->entries_n + 1,
+		       sizeof(*c->entries)) ||
+	    times_note(c, p->position, p->wall_ns))
+		return -ENOMEM;
+	if (c->entries_n) {
+		if (p->wall_ns < c->last_ns && c->last_ns - p->wall_ns > c->late_ns)
+			c->late_ns = c->last_ns - p->wall_ns;
+		if (p->stamp < c->last_stamp && c->last_stamp - p->stamp > c->late_stamp)
+			c->late_stamp = c->last_stamp - p->stamp;
+	}
+	if (!c->entries_n || p->wall_ns < c->first_ns)
+		c->first_ns = p->wall_ns;
+	if (p->wall_ns > c->last_ns)
+		c->last_ns = p->wall_ns;
+	if (!c->entries_n || p->stamp < c->first_stamp)
+		c->first_stamp = p->stamp;
+	if (p->stamp > c->last_stamp)
+		c->last_stamp = p->stamp;
+	c->entries[c->entries_n].position = p->position;
+	c->entries[c->entries_n].half = HALF(p->track, p->forward);
+	c->entries_n++;
+	c->wire_bytes += p->wire;
+	c->kept_bytes += p->kept;
+	track_note(&c->tracks[p->track], p);
+	return 0;
+}

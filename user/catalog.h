@@ -1,0 +1,91 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* Catalogs: what is known of the packets of one segment, in memory while it is written. */
+#ifndef TIDEMARK_CATALOG_H
+#define TIDEMARK_CATALOG_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "../bpf/track.h"
+
+#define CATALOG_NAME_MAX 64
+#define CATALOG_UNIT 4		 /* positions count pcapng's unit of alignment */
+#define CATALOG_CHUNK (1U << 16) /* units of the file for each entry of the table of times */
+
+/* A track and a direction are a half: what `src` and `dst` tell apart. */
+#define HALF(track, forward) ((track) << 1 | (forward))
+
+struct catalog_track {
+	struct track track;
+	__u32 said; /* for the writer: what the file said last of this flow's mark and process */
+	__u32 interface; /* for the writer: number + 1, 0 not asked yet */
+	__u64 first_ns, last_ns;
+	__u64 first_stamp, last_stamp;
+	__u64 wire[2]; /* bytes, by direction: [1] from local to remote */
+	__u32 packets[2];
+};
+
+struct catalog_device {
+	__u32 node, device;
+	__u16 linktype;
+	char node_name[CATALOG_NAME_MAX], name[CATALOG_NAME_MAX];
+};
+
+struct catalog_entry {
+	__u32 position; /* in units of CATALOG_UNIT */
+	__u32 half;
+};
+
+/* Of the packets before this place in the file the latest, of those from it on the earliest. */
+struct catalog_times {
+	__u64 before_ns, from_ns;
+};
+
+struct catalog_gap {
+	__u32 node;
+	__u64 from_ns, to_ns, packets, bytes;
+	char reason[CATALOG_NAME_MAX];
+};
+
+struct catalog {
+	struct catalog_track *tracks;
+	struct catalog_device *devices; /* number = interface in the file */
+	struct catalog_entry *entries;	/* in order of position */
+	struct catalog_times *times;
+	struct catalog_gap *gaps;
+	__u32 *slots; /* of the hash: track + 1 */
+	__u32 tracks_n, devices_n, entries_n, times_n, gaps_n;
+	__u32 tracks_room, devices_room, entries_room, times_room, gaps_room, slots_n;
+	__u64 first_ns, last_ns; /* earliest and latest packet; 0 and 0: none */
+	__u64 first_stamp, last_stamp;
+	__u64 late_ns, late_stamp; /* most that a packet was behind one before it in the file */
+	__u64 wire_bytes, kept_bytes;
+	__u64 end; /* of the file, in bytes, as far as the catalog knows it */
+	char class_name[32];
+	char host[CATALOG_NAME_MAX];
+};
+
+void catalog_free(struct catalog *c);
+
+/* The number of a track, made if it is new. -ENOMEM. */
+__s64 catalog_track(struct catalog *c, const struct track *track);
+
+/* The number of an interface; -ENOENT. */
+__s64 catalog_device_find(const struct catalog *c, __u32 node, __u32 device, __u16 linktype);
+int catalog_device_add(struct catalog *c, const struct catalog_device *device);
+int catalog_gap_add(struct catalog *c, const struct catalog_gap *gap);
+
+struct catalog_packet {
+	__u32 track;
+	bool forward;
+	__u32 position;
+	__u64 wall_ns, stamp;
+	__u32 wire, kept;
+};
+
+int catalog_add(struct catalog *c, const struct catalog_packet *packet);
+
+/* Grows an array by doubling; `*at` may be NULL. -ENOMEM. */
+int array_grow(void **at, __u32 *room, __u32 wanted, size_t size);
+
+#endif

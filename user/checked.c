@@ -1,0 +1,117 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/* Files mapped and believed only where a checksum agrees. */
+#define _GNU_SOURCE 1
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <xxhash.h>
+
+#include "checked.h"
+
+int checked_open(struct checked *c, int fd)
+{
+	struct stat st;
+	void *at = NULL;
+
+	memset(c, 0, sizeof(*c));
+	c->fd = -1;
+	if (fstat(fd, &st))
+		goto fail;
+	if (!S_ISREG(st.st_mode)) {
+		errno = EINVAL;
+		goto fail;
+	}
+	if (st.st_size) {
+		at = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_SHARED, fd, 0);
+		if (at == MAP_FAILED)
+			goto fail;
+	}
+	c->at = at;
+	c->size = (__u64)st.st_size;
+	c->fd = fd;
+	return 0;
+fail:
+	close(fd);
+	return -errno;
+}
+
+void checked_keep(struct checked *c)
+{
+	if (c->fd >= 0)
+		close(c->fd);
+	c->fd = -1;
+}
+
+int checked_trust(struct checked *c, __u64 from, __u64 to, __u32 unit, const __u32 *sums)
+{
+	if (from > to || to > c->size)
+		return -EBADMSG;
+	c->seen = calloc((to - from) / unit / 8 + 1, 1);
+	if (!c->seen)
+		return -ENOMEM;
+	c->from = from;
+	c->to = to;
+	c->unit = unit;
+	c->sums = sums;
+	return 0;
+}
+
+static int unit_check(struct checked *c, __u64 n)
+{
+	__u64 begin = c->from + n * c->unit, bytes = c->to - begin;
+
+	if (c->seen[n / 8] & 1U << n % 8)
+		return 0;
+	if (bytes > c->unit)
+		bytes = c->unit;
+	if ((__u32)XXH3_64bits(c->at + begin, bytes) != c->sums[n])
+		return -EBADMSG;
+	c->seen[n / 8] |= (unsigned char)(1U << n % 8);
+	return 0;
+}
+
+const unsigned char *checked_at(struct checked *c, __u64 offset, __u64 bytes)
+{
+	if (offset > c->size || bytes > c->size - offset)
+		return NULL;
+	if (!c->unit || !bytes)
+		return c->at + offset;
+	if (offset < c->from || bytes > c->to - offset || offset > c->to)
+		return NULL;
+	for (__u64 n = (offset - c->from) / c->unit; n <= (offset + bytes - 1 - c->from) / c->unit;
+	     n++)
+		if (unit_check(c, n))
+			return NULL;
+	return c->at + offset;
+}
+
+void checked_expect(struct checked *c, __u64 offset, __u64 bytes)
+{
+	__u64 unit = c->unit ? c->unit : 4096, from = offset / unit * unit;
+
+	if (offset > c->size || bytes > c->size - offset)
+		return;
+	madvise((void *)(c->at + from), offset + bytes - from + unit - 1, MADV_WILLNEED);
+}
+
+void checked_close(struct checked *c)
+{
+	if (c->at)
+		munmap((void *)c->at, c->size);
+	if (c->fd >= 0)
+		close(c->fd);
+	free(c->seen);
+	memset(c, 0, sizeof(*c));
+	c->fd = -1;
+}
+
+void checked_sums(const void *at, __u64 bytes, __u32 unit, __u32 *sums)
+{
+	for (__u64 from = 0; from < bytes; from += unit)
+		*sums++ = (__u32)XXH3_64bits((const char *)at + from,
+					     bytes - from < unit ? bytes - from : unit);
+}

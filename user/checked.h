@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* Files mapped and believed only where a checksum agrees, which is asked once for each place. */
+#ifndef TIDEMARK_CHECKED_H
+#define TIDEMARK_CHECKED_H
+
+#include <stddef.h>
+
+#include <linux/types.h>
+
+struct checked {
+	const unsigned char *at;
+	__u64 size;
+	__u64 from;	   /* checksums are of the file from here... */
+	__u64 to;	   /* ...to here */
+	__u32 unit;	   /* so many bytes each; 0: there are none */
+	const __u32 *sums; /* in the machine's order */
+	unsigned char *seen;
+	int fd;
+};
+
+/* Maps a whole open file, which it takes over. */
+int checked_open(struct checked *c, int fd);
+
+/* The mapping needs no descriptor, of which a process may have few. */
+void checked_keep(struct checked *c);
+
+/* From now on bytes `from` to `to` are checked; `sums` must outlive it. */
+int checked_trust(struct checked *c, __u64 from, __u64 to, __u32 unit, const __u32 *sums);
+
+/* NULL when it is not in the file, or not what it was. */
+const unsigned char *checked_at(struct checked *c, __u64 offset, __u64 bytes);
+
+/* Bytes that will be asked for: read from disk meanwhile, and nothing around them. */
+void checked_expect(struct checked *c, __u64 offset, __u64 bytes);
+
+void checked_close(struct checked *c);
+
+/* The checksums of `bytes`; there are (bytes + unit - 1) / unit of them. */
+void checked_sums(const void *at, __u64 bytes, __u32 unit, __u32 *sums);
+
+#endif

@@ -1,0 +1,79 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* Packets of many segments in one order, streamed: no more in memory than order asks for. */
+#ifndef TIDEMARK_GATHER_H
+#define TIDEMARK_GATHER_H
+
+#include "segment_read.h"
+
+/* A packet as it comes out. */
+struct gathered {
+	struct segment *segment;
+	__u32 source; /* which of the directories */
+	__u32 number; /* of the segment, counted over all */
+	__u32 position, half;
+	__u64 wall_ns, stamp;
+};
+
+struct gather_item {
+	__u64 key, second;
+	__u32 position, half;
+	__u64 wall_ns, stamp;
+};
+
+/* One segment's packets: found by position, put in order as far as the segment is out of it. */
+struct gather_cursor {
+	struct segment segment;
+	__u32 source, number;
+	bool active, failed;
+	struct index_refs refs;
+	__u32 next;
+	struct gather_item *heap;
+	__u32 heap_n, heap_room;
+	__u64 top, late;   /* latest key seen, and how far behind it another may come */
+	__u64 key, second; /* of what it has to offer; before it is active, no packet is earlier */
+};
+
+/* A segment that was still written when it was looked at, and how far it went. */
+struct gather_open {
+	char path[4400];
+	__u64 end;
+};
+
+struct gather {
+	const struct expr *expr;
+	__u64 from_ns, to_ns;
+	bool by_stamp;
+	bool of_packets; /* the expression asks what only packets tell */
+	struct gather_cursor **cursors;
+	__u32 cursors_n, cursors_room;
+	__u32 *heap; /* of cursors with something to offer */
+	__u32 heap_n;
+	struct gather_open *open;
+	__u32 open_n, open_room;
+	char newest[STORE_NAME_MAX]; /* of all segments there were */
+	__u64 looked;		     /* packets looked at */
+	bool failed;		     /* something could not be read, and was said */
+	bool (*causal)(void *ctx, const struct segment *s, const struct gather_item *item);
+	void *causal_ctx;
+};
+
+/* Adds every segment of a directory, and of those in it. -errno, and said. */
+int gather_add(struct gather *m, const char *path, __u32 source);
+
+int gather_begin(struct gather *m);
+
+/* 1: a packet; 0: no more; -errno. */
+int gather_next(struct gather *m, struct gathered *packet);
+
+void gather_free(struct gather *m);
+
+/* Does this packet match, whose place is known? Fills the item. 1, 0, -errno. */
+int gather_look(const struct gather *m, struct segment *s, __u64 ref, struct gather_item *item);
+
+/* Every directory below one that has segments: itself, and its classes. */
+int gather_directories(const char *path, int (*each)(const char *path, int dir, void *ctx),
+		       void *ctx);
+
+void gather_wrong(struct gather *m, const struct segment *s);
+
+#endif

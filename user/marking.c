@@ -1,0 +1,233 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/* The daemon's marks: reports to fireflies and metrics, and the ways in. */
+#define _GNU_SOURCE 1
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "fireflyin.h"
+#include "flowapi.h"
+#include "log.h"
+#include "loop.h"
+#include "markmetrics.h"
+#include "marking.h"
+#include "metrics.h"
+#include "pipein.h"
+#include "registry.h"
+
+#define STEP_NS 20000000 /* what a start waits at most before it is told */
+#define WAYS_MAX 16
+
+struct marking {
+	struct tidemark *t;
+	struct event_base *base;
+	struct reports *reports;
+	struct fireflies *fireflies;
+	struct publicaddr *addresses;
+	struct markmetrics *metrics;
+	struct registry *registry;
+	struct flowin in;
+	struct pipein *pipes[WAYS_MAX];
+	struct fireflyin *receivers[WAYS_MAX];
+	struct waiter *steps;
+};
+
+static void tell(enum report_type type, struct reported *flow, void *ctx)
+{
+	struct marking *m = ctx;
+
+	if (m->fireflies)
+		fireflies_tell(type, flow, m->fireflies);
+	if (m->metrics)
+		markmetrics_tell(type, flow, m->metrics);
+}
+
+static void step(int fd, void *ctx)
+{
+	struct marking *m = ctx;
+
+	(void)fd;
+	reports_step(m->reports);
+	if (m->fireflies)
+		fireflies_flush(m->fireflies);
+}
+
+/* ---- what a configuration makes ---------------------------------------------------------- */
+
+static void ways_close(struct marking *m)
+{
+	for (unsigned i = 0; i < WAYS_MAX; i++) {
+		pipein_close(m->pipes[i]);
+		fireflyin_close(m->receivers[i]);
+		m->pipes[i] = NULL;
+		m->receivers[i] = NULL;
+	}
+}
+
+/* Those that stay as they are stay open: somebody may be writing. */
+static void ways_keep(struct marking *m, const struct config_mark *c)
+{
+	struct fireflyin *receivers[WAYS_MAX] = {};
+	struct pipein *pipes[WAYS_MAX] = {};
+
+	for (unsigned k = 0; k < WAYS_MAX; k++) {
+		for (unsigned i = 0; m->pipes[k] && i < c->pipes_count; i++)
+			if (pipein_is(m->pipes[k], c->pipes[i])) {
+				pipes[i] = m->pipes[k];
+				m->pipes[k] = NULL;
+			}
+		for (unsigned i = 0; m->receivers[k] && i < c->receive_count; i++)
+			if (!receivers[i] && fireflyin_is(m->receivers[k], &c->receivers[i])) {
+				receivers[i] = m->receivers[k];
+				m->receivers[k] = NULL;
+			}
+	}
+	ways_close(m);
+	memcpy(m->pipes, pipes, sizeof(pipes));
+	memcpy(m->receivers, receivers, sizeof(receivers));
+}
+
+static int ways_set(struct marking *m, const struct config_mark *c)
+{
+	ways_keep(m, c);
+	for (unsigned i = 0; i < c->pipes_count; i++) {
+		if (!m->pipes[i])
+			m->pipes[i] = pipein_open(m->base, c->pipes[i], &m->in);
+		if (!m->pipes[i])
+			return -EIO;
+	}
+	for (unsigned i = 0; i < c->receive_count; i++) {
+		if (!m->receivers[i])
+			m->receivers[i] =
+				fireflyin_open(m->base, &c->receivers[i], c->receive[i], &m->in);
+		if (!m->receivers[i])
+			return -EIO;
+	}
+	return 0;
+}
+
+static void outs_close(struct marking *m)
+{
+	fireflies_close(m->fireflies);
+	publicaddr_close(m->addresses);
+	m->fireflies = NULL;
+	m->addresses = NULL;
+}
+
+static int outs_open(struct marking *m, const struct config_mark *c)
+{
+	struct fireflies_options o = c->tell;
+
+	if (!c->fireflies)
+		return 0;
+	if (c->addresses) {
+		m->addresses = publicaddr_open(m->base, c->addresses);
+		if (!m->addresses)
+			return -errno;
+	}
+	o.addresses = m->addresses;
+	m->fireflies = fireflies_open(m->t, &o);
+	return m->fireflies ? 0 : -errno;
+}
+
+static int registry_load(struct marking *m, const struct config_mark *c)
+{
+	char words[256];
+	struct registry *registry = registry_open(c->registry, words, sizeof(words));
+
+	if (!registry) {
+		log_error("%s", words);
+		return -EINVAL;
+	}
+	if (m->registry)
+		registry_close(m->registry);
+	m->registry = registry;
+	m->in.registry = registry;
+	return 0;
+}
+
+int marking_set(struct marking *m, const struct config_mark *config)
+{
+	int err = registry_load(m, config);
+
+	if (err)
+		return err;
+	outs_close(m);
+	err = outs_open(m, config);
+	if (err)
+		log_error("fireflies: %s", strerror(-err));
+	else
+		err = ways_set(m, config);
+	if (!err && m->reports)
+		reports_set(m->reports, &config->reports);
+	return err;
+}
+
+struct marking *marking_open(struct tidemark *t, struct event_base *base,
+			     const struct config_mark *config)
+{
+	struct marking *m = calloc(1, sizeof(*m));
+
+	if (!m) {
+		log_error("%s", strerror(ENOMEM));
+		return NULL;
+	}
+	m->t = t;
+	m->base = base;
+	m->in.t = t;
+	m->metrics =
+		markmetrics_open(t, config->series ? *config->series : MARKMETRICS_FLOWS_DEFAULT);
+	if (m->metrics && !marking_set(m, config)) {
+		m->reports = reports_open(t, &config->reports, tell, m);
+		if (m->reports)
+			m->steps = loop_every(base, STEP_NS, step, m);
+		if (m->steps)
+			return m;
+	}
+	marking_close(m);
+	return NULL;
+}
+
+void marking_close(struct marking *m)
+{
+	if (!m)
+		return;
+	waiter_free(m->steps);
+	ways_close(m);
+	if (m->reports)
+		step(-1, m);
+	reports_close(m->reports);
+	outs_close(m);
+	markmetrics_close(m->metrics);
+	if (m->registry)
+		registry_close(m->registry);
+	free(m);
+}
+
+/* ---- what it says of itself -------------------------------------------------------------- */
+
+static void came_in(struct text *text, const char *name, const char *help, __u64 value)
+{
+	metric_family(text, name, "counter", help);
+	metric_name(text, name);
+	metric_u64(text, value);
+}
+
+void marking_metrics(struct text *text, struct marking *m)
+{
+	const struct flowin_counts *in = &m->in.counts;
+
+	markmetrics_write(text, m->metrics, m->reports, m->fireflies, m->registry);
+	came_in(text, "tidemark_marks_started_total", "Starts of flows said by others.",
+		in->started);
+	came_in(text, "tidemark_marks_ended_total", "Ends of flows said by others.", in->ended);
+	came_in(text, "tidemark_marks_refused_total",
+		"Lines, requests and datagrams that said nothing of a flow.", in->refused);
+	came_in(text, "tidemark_marks_failed_total", "Flows for which the table had no room.",
+		in->failed);
+}
+
+struct flowin *marking_in(struct marking *m)
+{
+	return &m->in;
+}

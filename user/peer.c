@@ -1,0 +1,233 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/* Peers: options read, the kernel told. */
+#define _GNU_SOURCE 1
+#include <arpa/inet.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <bpf/bpf.h>
+#include <bpf/libbpf.h>
+
+#include "log.h"
+#include "netns.h"
+#include "node.h"
+#include "older.skel.h"
+#include "peer.h"
+#include "units.h"
+
+#define V4_PREFIX_BITS 96
+
+/* What is behind the prefix is zero: so that one range is one key. */
+static void prefix_cut(struct peer_key *key)
+{
+	for (unsigned bit = key->bits; bit < 128; bit++)
+		key->address[bit / 8] &= ~(0x80 >> bit % 8);
+}
+
+int peer_parse(const char *text, struct peer_key *key)
+{
+	char address[INET6_ADDRSTRLEN];
+	const char *slash = strchr(text, '/');
+	size_t n = slash ? (size_t)(slash - text) : strlen(text);
+	__u64 bits;
+	bool v4;
+
+	memset(key, 0, sizeof(*key));
+	if (n >= sizeof(address))
+		return -EINVAL;
+	memcpy(address, text, n);
+	address[n] = 0;
+	v4 = inet_pton(AF_INET, address, key->address + 12) == 1;
+	if (v4)
+		key->address[10] = key->address[11] = 0xff;
+	else if (inet_pton(AF_INET6, address, key->address) != 1)
+		return -EINVAL;
+	bits = v4 ? 32 : 128;
+	if (slash && number_parse(slash + 1, bits, &bits))
+		return -EINVAL;
+	key->bits = bits + (v4 ? V4_PREFIX_BITS : 0);
+	prefix_cut(key);
+	return 0;
+}
+
+int peer_add(struct peer_options *o, const char *text)
+{
+	struct peer_key key, *grown;
+
+	if (peer_parse(text, &key)) {
+		log_error("--peer %s: not a range of addresses; write 10.0.0.0/8 or fd00::/16",
+			  text);
+		return -EINVAL;
+	}
+	if (o->peers_n == PEERS_MOST) {
+		log_error("--peer %s: more than %d; join ranges", text, PEERS_MOST);
+		return -E2BIG;
+	}
+	grown = realloc(o->peers, (o->peers_n + 1) * sizeof(*grown));
+	if (!grown) {
+		log_error("out of memory");
+		return -ENOMEM;
+	}
+	o->peers = grown;
+	o->peers[o->peers_n++] = key;
+	return 0;
+}
+
+int peer_max_ahead(struct peer_options *o, const char *text)
+{
+	o->max_ahead_given = true;
+	o->max_ahead_ns = 0;
+	if (!strcmp(text, "off"))
+		return 0;
+	if (!span_parse(text, &o->max_ahead_ns) && o->max_ahead_ns)
+		return 0;
+	log_error("--max-ahead %s: not a span of time; write 24h, 500ms, or off", text);
+	return -EINVAL;
+}
+
+int peer_no_stamp(struct peer_options *o, const char *text)
+{
+	__u64 port;
+
+	if (number_parse(text, 65535, &port) || !port) {
+		log_error("--no-stamp-port %s: not a port; a number from 1 to 65535", text);
+		return -EINVAL;
+	}
+	if (o->no_stamp_n == PEER_PORTS) {
+		log_error("--no-stamp-port %s: more than %d", text, PEER_PORTS);
+		return -E2BIG;
+	}
+	o->no_stamp[o->no_stamp_n++] = port;
+	return 0;
+}
+
+int peers_apply(struct tidemark *t, const struct peer_options *o)
+{
+	const __u32 flags = PEER_CLOCKS;
+	struct settings *s = t->settings;
+	__u32 n = s->unstamped_n;
+
+	if (o->no_stamp_n + n > PEER_PORTS) {
+		log_error("--no-stamp-port: more than %d", PEER_PORTS);
+		return -E2BIG;
+	}
+	for (size_t i = 0; i < o->no_stamp_n; i++)
+		s->unstamped[n++] = o->no_stamp[i];
+	s->unstamped_n = n;
+	if (o->max_ahead_given || !s->flag_ahead_ns)
+		s->max_ahead_ns = o->max_ahead_given ? o->max_ahead_ns : CLOCK_MAX_AHEAD_NS;
+	s->flag_ahead_ns = CLOCK_FLAG_AHEAD_NS;
+	for (size_t i = 0; i < o->peers_n; i++)
+		if (bpf_map_update_elem(t->map[MAP_peers], &o->peers[i], &flags, BPF_ANY)) {
+			int err = -errno;
+
+			log_error("peers: no room for another (%s)", strerror(errno));
+			return err;
+		}
+	if (o->peers_n)
+		s->in_band = 1; /* only now: everything it needs is there */
+	return 0;
+}
+
+#define OLDER "older_sockets"
+
+/* An iterator sees the sockets of the namespace it is made in. */
+void peers_older_here(const struct tidemark *t)
+{
+	char path[PATH_MAX], nothing[64];
+	int link, fd;
+
+	if (!t->settings->in_band ||
+	    snprintf(path, sizeof(path), "%s/" OLDER, t->pin_dir) >= (int)sizeof(path))
+		return;
+	link = bpf_obj_get(path);
+	if (link < 0)
+		return;
+	fd = bpf_iter_create(link);
+	while (fd >= 0 && read(fd, nothing, sizeof(nothing)) > 0)
+		;
+	if (fd >= 0)
+		close(fd);
+	close(link);
+}
+
+static int older_pin(const struct tidemark *t, struct older_bpf *skel)
+{
+	struct bpf_link *link;
+	struct bpf_map *map;
+	char path[PATH_MAX];
+	int err;
+
+	bpf_object__for_each_map(map, skel->obj)
+		for (int i = 0; i < MAPS_NR; i++)
+			if (!strcmp(bpf_map__name(map), map_names[i]))
+				bpf_map__reuse_fd(map, t->map[i]);
+	err = older_bpf__load(skel);
+	if (err)
+		return err;
+	link = bpf_program__attach_iter(skel->progs.older_sockets, NULL);
+	if (!link)
+		return -errno;
+	if (snprintf(path, sizeof(path), "%s/" OLDER, t->pin_dir) >= (int)sizeof(path))
+		err = -ENAMETOOLONG;
+	else
+		err = bpf_link__pin(link, path);
+	bpf_link__destroy(link);
+	return err;
+}
+
+static int older_node(__u32 id, const struct node *node, void *ctx)
+{
+	int fd = node_open(node), home;
+
+	(void)id;
+	if (fd < 0)
+		return 0;
+	home = netns_enter(fd);
+	close(fd);
+	if (home < 0)
+		return 0;
+	peers_older_here(ctx);
+	if (netns_leave(home)) {
+		log_error("cannot go back to the namespace we came from");
+		exit(1);
+	}
+	return 0;
+}
+
+void peers_older(struct tidemark *t)
+{
+	struct older_bpf *skel;
+	int err;
+
+	if (!t->settings->in_band || !faccessat(t->dir, OLDER, F_OK, 0))
+		return;
+	skel = older_bpf__open();
+	if (!skel)
+		return;
+	err = older_pin(t, skel);
+	if (err)
+		log_debug("sockets older than the datapath are not stamped (%s)", strerror(-err));
+	older_bpf__destroy(skel);
+	if (!err)
+		node_each(t, older_node, t);
+}
+
+int peers_each(const struct tidemark *t, int (*fn)(const struct peer_key *key, void *ctx),
+	       void *ctx)
+{
+	struct peer_key key;
+	int ret;
+
+	for (void *at = NULL; !bpf_map_get_next_key(t->map[MAP_peers], at, &key); at = &key) {
+		ret = fn(&key, ctx);
+		if (ret)
+			return ret;
+	}
+	return 0;
+}

@@ -1,0 +1,64 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* What a query was asked, and where its answer goes. */
+#ifndef TIDEMARK_QUERY_H
+#define TIDEMARK_QUERY_H
+
+#include "dissect.h"
+#include "gather.h"
+#include "out.h"
+
+#define QUERY_DIRECTORIES_MAX 256
+
+struct query {
+	const char *directories[QUERY_DIRECTORIES_MAX];
+	unsigned directories_n;
+	const char *text; /* the expression */
+	struct expr *expr;
+	const char *write; /* a file, - for stdout; NULL: print */
+	bool count, flows, json, follow;
+	int by; /* 0: as it fits, 't' time, 'h' hlc */
+	__u64 since_ns, until_ns, limit, now_ns;
+
+	struct gather gather;
+	__u64 found;
+	bool said_total;
+};
+
+/* Set by SIGINT and SIGTERM. */
+extern volatile int query_cancelled;
+
+/* ---- where packets go --------------------------------------------------------------------------- */
+
+struct query_sink;
+
+/* NULL: said why. */
+struct query_sink *sink_open(const struct query *query);
+
+/* 0; -EPIPE and others: nobody reads. */
+int sink_packet(struct query_sink *sink, const struct gathered *packet);
+int sink_flush(struct query_sink *sink);
+
+/* The exit status; `status` if nothing went wrong. */
+int sink_close(struct query_sink *sink, int status);
+
+/* ---- other answers ------------------------------------------------------------------------------ */
+
+int query_flows(struct query *query);
+
+/* Same packets found in several directories, as when one was copied into another. */
+struct query_twins {
+	__u64 wall_ns;
+	struct query_twin {
+		__u64 hash;
+		__u32 source, times;
+	} * at;
+	__u32 n, room;
+};
+
+/* Has another directory had it already? 1, 0, -errno. */
+int twins_have(struct query_twins *twins, const struct gathered *packet);
+
+/* Goes on with packets that come from now on, until cancelled or the limit is reached. */
+int query_follow(struct query *query, struct query_sink *sink);
+
+#endif

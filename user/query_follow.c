@@ -1,0 +1,210 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/* `tidemark query --follow`: journals read on as they grow, in order of arrival. */
+#define _GNU_SOURCE 1
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/inotify.h>
+#include <unistd.h>
+
+#include "log.h"
+#include "query.h"
+
+/* Where a directory is not told of (a network's file system), it is looked at so often. */
+#define LOOK_MS 250
+
+/* A segment that is, or was when last looked, being written. */
+struct followed {
+	struct segment segment;
+	__u32 entries; /* seen */
+	__u64 from;    /* bytes of it were in the answer before */
+	bool ended;    /* there is an index: what is left has been read */
+};
+
+struct following {
+	struct query *q;
+	struct query_sink *sink;
+	struct followed **at;
+	__u32 n, room;
+	int watch;
+};
+
+/* What there was when the answer before was given, this has to go on from; nothing else. */
+static bool is_news(const struct following *f, const char *path, const struct store_name *name,
+		    __u64 *from)
+{
+	const struct gather *m = &f->q->gather;
+	char whole[4400];
+
+	snprintf(whole, sizeof(whole), "%s/%s", path, name->base);
+	*from = 0;
+	for (__u32 i = 0; i < f->n; i++)
+		if (!strcmp(f->at[i]->segment.path, whole))
+			return false;
+	for (__u32 i = 0; i < m->open_n; i++) {
+		if (strcmp(m->open[i].path, whole))
+			continue;
+		*from = m->open[i].end;
+		return true;
+	}
+	return (name->journal && !name->index) || strcmp(name->base, m->newest) > 0;
+}
+
+static int segment_follow(struct following *f, int dir, const char *path, const char *base,
+			  __u64 from)
+{
+	struct followed *new = calloc(1, sizeof(*new));
+	int err;
+
+	if (!new || array_grow((void **)&f->at, &f->room, f->n + 1, sizeof(struct followed *))) {
+		free(new);
+		return -ENOMEM;
+	}
+	err = segment_open(&new->segment, dir, path, base);
+	if (!err)
+		err = segment_open_data(&new->segment);
+	if (err) {
+		if (err != -ENOENT)
+			gather_wrong(&f->q->gather, &new->segment);
+		segment_close(&new->segment);
+		free(new);
+		return 0;
+	}
+	new->from = from;
+	f->at[f->n++] = new;
+	return 0;
+}
+
+/* Segments that began since the last look; sealed ones too, if they began and ended in it. */
+static int directory_look(const char *path, int dir, void *ctx)
+{
+	struct following *f = ctx;
+	struct store_names names;
+	int err = store_list(dir, &names);
+	__u64 from;
+
+	if (f->watch >= 0)
+		inotify_add_watch(f->watch, path, IN_MODIFY | IN_CREATE | IN_MOVED_TO | IN_DELETE);
+	for (__u32 i = 0; i < names.n && !err; i++)
+		if ((names.at[i].journal || names.at[i].index) &&
+		    is_news(f, path, &names.at[i], &from))
+			err = segment_follow(f, dir, path, names.at[i].base, from);
+	free(names.at);
+	return err;
+}
+
+static int packet_follow(struct following *f, struct segment *s, __u64 ref)
+{
+	struct gather_item item;
+	struct gathered packet;
+	int fits = gather_look(&f->q->gather, s, ref, &item), err;
+
+	if (fits <= 0)
+		return fits;
+	packet = (struct gathered){ .segment = s,
+				    .position = item.position,
+				    .half = item.half,
+				    .wall_ns = item.wall_ns,
+				    .stamp = item.stamp };
+	err = sink_packet(f->sink, &packet);
+	if (!err)
+		f->q->found++;
+	return err;
+}
+
+static int segment_advance(struct following *f, struct followed *one)
+{
+	struct segment *s = &one->segment;
+	struct index_refs refs = {};
+	bool any;
+	int err = segment_refresh(s);
+
+	if (!err && segment_packets(s) > one->entries) {
+		err = segment_match(s, f->q->expr, &any);
+		if (!err && any)
+			err = segment_find(s, 0, ~0ULL, one->entries, &refs);
+		one->entries = segment_packets(s);
+	}
+	for (__u32 i = 0; i < refs.n && !err; i++) {
+		if (query_cancelled || (f->q->limit && f->q->found >= f->q->limit))
+			break;
+		if ((refs.at[i] >> 32) * CATALOG_UNIT >= one->from)
+			err = packet_follow(f, s, refs.at[i]);
+	}
+	free(refs.at);
+	if (err == -EBADMSG) {
+		gather_wrong(&f->q->gather, s);
+		one->entries = segment_packets(s);
+		err = 0;
+	}
+	return err;
+}
+
+/* The journal is unlinked once the index is there; what was in it last is read before. */
+static bool has_ended(const struct followed *one)
+{
+	char name[4500];
+
+	snprintf(name, sizeof(name), "%s" STORE_JOURNAL, one->segment.path);
+	return one->segment.sealed || access(name, F_OK);
+}
+
+static int look(struct following *f)
+{
+	int err = 0;
+
+	for (unsigned i = 0; i < f->q->directories_n && !err; i++)
+		err = gather_directories(f->q->directories[i], directory_look, f);
+	for (__u32 i = 0; i < f->n && !err; i++) {
+		struct followed *one = f->at[i];
+		bool ended;
+
+		if (one->ended)
+			continue;
+		ended = has_ended(one);
+		err = segment_advance(f, one);
+		if (!ended)
+			continue;
+		one->ended = true;
+		segment_close(&one->segment); /* the path stays: it is known */
+	}
+	return err;
+}
+
+static void news_wait(int watch)
+{
+	struct pollfd poller = { .fd = watch, .events = POLLIN };
+	char events[4096];
+
+	if (poll(&poller, 1, LOOK_MS) > 0)
+		while (read(watch, events, sizeof(events)) > 0)
+			;
+}
+
+int query_follow(struct query *q, struct query_sink *sink)
+{
+	struct following f = { .q = q, .sink = sink };
+	int err = 0;
+
+	f.watch = inotify_init1(IN_NONBLOCK | IN_CLOEXEC);
+	for (unsigned i = 0; i < q->directories_n && !err; i++)
+		err = gather_directories(q->directories[i], directory_look, &f);
+	while (!err && !query_cancelled && (!q->limit || q->found < q->limit)) {
+		err = look(&f);
+		if (!err)
+			err = sink_flush(sink);
+		if (!err && !query_cancelled && (!q->limit || q->found < q->limit))
+			news_wait(f.watch);
+	}
+	for (__u32 i = 0; i < f.n; i++) {
+		if (!f.at[i]->ended)
+			segment_close(&f.at[i]->segment);
+		free(f.at[i]);
+	}
+	free(f.at);
+	if (f.watch >= 0)
+		close(f.watch);
+	return err;
+}

@@ -1,0 +1,523 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/* `tidemark record`: keep packets, of nodes, interfaces or a file. */
+#define _GNU_SOURCE 1
+#include <argp.h>
+#include <errno.h>
+#include <limits.h>
+#include <linux/if_packet.h>
+#include <net/if.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/signalfd.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/timerfd.h>
+#include <unistd.h>
+
+#include "assign.h"
+#include "cmd.h"
+#include "datapath.h"
+#include "log.h"
+#include "physical.h"
+#include "recorder.h"
+#include "replay.h"
+#include "segment.h"
+#include "state.h"
+#include "units.h"
+
+#define SECOND_NS 1000000000ULL
+#define ORDERS 64
+#define CPUS_WOKEN 64 /* rings that may wake us; more are emptied by timer only */
+
+enum order { ORDER_SUSPEND, ORDER_RESUME, ORDER_ASSIGN, ORDER_UNASSIGN };
+
+struct record {
+	struct tidemark t;
+	struct datapath_options o;
+	struct discover_choice choice;
+	struct recorder_options to;
+	struct class_list classes;
+	__u64 cutoff, duration_ns, stats_ns;
+	const char *file;
+	bool reindex;
+	struct {
+		enum order what;
+		const char *text;
+	} order[ORDERS];
+	unsigned orders;
+
+	struct recorder *recorder;
+	struct discover *discover;
+	int promisc; /* a socket, while it is open */
+	bool open, gone, stop;
+	__u64 end_ns, last_second_ns;
+	sigset_t signals;
+};
+
+enum { FD_SIGNAL = DISCOVER_FDS, FD_DRAIN, FD_CLOCK, FD_RINGS };
+
+/* ---- while it runs -------------------------------------------------------------------- */
+
+static void drain(struct record *r)
+{
+	__u64 now = physical_monotonic_ns();
+
+	if (faccessat(r->t.dir, "settings", F_OK, 0)) {
+		log_info("the datapath was taken down");
+		r->gone = r->stop = true;
+		return;
+	}
+	discover_tick(r->discover);
+	recorder_drain(r->recorder);
+	if (now >= r->last_second_ns + SECOND_NS) {
+		r->last_second_ns = now;
+		physical_publish(&r->t);
+		state_save(&r->t, STATE_AHEAD_NS);
+		discover_names(r->discover);
+	}
+	if (r->end_ns && now >= r->end_ns)
+		r->stop = true;
+}
+
+static int timer_drain(void)
+{
+	const struct itimerspec every = { .it_interval.tv_nsec = RECORDER_DRAIN_NS,
+					  .it_value.tv_nsec = RECORDER_DRAIN_NS };
+	int fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
+
+	if (fd >= 0 && timerfd_settime(fd, 0, &every, NULL)) {
+		close(fd);
+		return -errno;
+	}
+	return fd < 0 ? -errno : fd;
+}
+
+static int poll_add(int epoll, int fd, __u32 events, __u32 what)
+{
+	struct epoll_event event = { .events = events, .data.u32 = what };
+
+	if (fd < 0)
+		return fd;
+	return epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &event) ? -errno : 0;
+}
+
+static void ready(struct record *r, int what, const int fds[])
+{
+	struct signalfd_siginfo signal;
+	uint64_t ticks;
+
+	switch (what) {
+	case FD_SIGNAL:
+		if (read(fds[what], &signal, sizeof(signal)) == sizeof(signal))
+			r->stop = true;
+		break;
+	case FD_DRAIN:
+		if (read(fds[what], &ticks, sizeof(ticks)) == sizeof(ticks))
+			drain(r);
+		break;
+	case FD_CLOCK:
+		physical_rearm(fds[what]);
+		physical_publish(&r->t);
+		break;
+	default:
+		if (what >= FD_RINGS)
+			recorder_drain(r->recorder);
+		else
+			discover_read(r->discover, what);
+	}
+}
+
+static int watch_processes(struct record *r)
+{
+	struct tidemark *t = &r->t;
+	int err = tidemark_lock(t);
+
+	if (!err && !faccessat(t->dir, "settings", F_OK, 0))
+		err = tidemark_watch_processes(t);
+	tidemark_unlock(t);
+	return err;
+}
+
+static int loop(struct record *r)
+{
+	struct epoll_event events[8];
+	int fds[FD_RINGS + CPUS_WOKEN], epoll = epoll_create1(EPOLL_CLOEXEC), err = 0, n;
+	unsigned rings;
+
+	discover_fds(r->discover, fds);
+	fds[FD_SIGNAL] = signalfd(-1, &r->signals, SFD_CLOEXEC | SFD_NONBLOCK);
+	fds[FD_DRAIN] = timer_drain();
+	fds[FD_CLOCK] = physical_timer();
+	rings = recorder_fds(r->recorder, fds + FD_RINGS, CPUS_WOKEN);
+	for (int i = 0; i < FD_RINGS && !err; i++)
+		err = poll_add(epoll, fds[i], i < DISCOVER_FDS ? discover_events(i) : EPOLLIN, i);
+	for (unsigned i = 0; i < rings && !err; i++)
+		err = poll_add(epoll, fds[FD_RINGS + i], EPOLLIN | EPOLLET, FD_RINGS + i);
+	if (err) {
+		log_error("cannot wait for packets: %s", strerror(-err));
+		return err;
+	}
+	log_info("recording %u nodes", node_count(&r->t));
+	if (watch_processes(r))
+		log_warn("processes are not watched: new namespaces are found when something in "
+			 "them makes a socket; `tidemark doctor` says more");
+	while (!r->stop) {
+		n = epoll_wait(epoll, events, 8, -1);
+		for (int i = 0; i < n; i++)
+			ready(r, events[i].data.u32, fds);
+	}
+	for (int i = FD_SIGNAL; i < FD_RINGS; i++)
+		close(fds[i]);
+	close(epoll);
+	return 0;
+}
+
+/* ---- the datapath --------------------------------------------------------------------- */
+
+/* A mirror port hands on what is meant for others only while somebody asks it to. */
+static int promiscuous(struct record *r)
+{
+	struct packet_mreq ask = { .mr_type = PACKET_MR_PROMISC };
+
+	if (!r->o.interfaces_n)
+		return 0;
+	r->promisc = socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC, 0);
+	for (size_t i = 0; r->promisc >= 0 && i < r->o.interfaces_n; i++) {
+		ask.mr_ifindex = if_nametoindex(r->o.interfaces[i]);
+		if (setsockopt(r->promisc, SOL_PACKET, PACKET_ADD_MEMBERSHIP, &ask, sizeof(ask))) {
+			log_error("%s: promiscuous mode: %s", r->o.interfaces[i], strerror(errno));
+			return 1;
+		}
+	}
+	return r->promisc < 0 ? 1 : 0;
+}
+
+static int adopt(struct record *r)
+{
+	struct tidemark *t = &r->t;
+
+	if (!t->settings->complete) {
+		log_error(
+			"%s: left by a start that was interrupted; `tidemark down` clears it away",
+			t->pin_dir);
+		return 1;
+	}
+	for (size_t i = 0; i < r->o.interfaces_n; i++)
+		if (node_by_name(t, r->o.interfaces[i], NULL, NULL)) {
+			log_error("%s: the datapath is up already, without -i %s; `tidemark down` "
+				  "first",
+				  t->pin_dir, r->o.interfaces[i]);
+			return 1;
+		}
+	if (recorder_other(t)) {
+		log_error("%s: process %d records from this datapath, and only one can; stop that "
+			  "first",
+			  t->pin_dir, recorder_other(t));
+		return 1;
+	}
+	state_load(t);
+	/* Left by one that was killed: whom it did not know can be added. */
+	if (t->settings->temporary == DATAPATH_OF_TRACE && r->o.selectors_n &&
+	    discover_now(t, &r->choice, false))
+		return 1;
+	r->choice.all = t->settings->all;
+	r->choice.selectors_n = 0;
+	return datapath_skew(t, &r->o);
+}
+
+static int open_all(struct record *r)
+{
+	struct tidemark *t = &r->t;
+	int err, status;
+
+	if (tidemark_lock(t))
+		return 1;
+	err = tidemark_open(t);
+	if (err && err != -ENOENT)
+		return 1;
+	status = err ? datapath_up(t, &r->o, true) : adopt(r);
+	if (status)
+		return status;
+	r->open = true;
+	if (err) /* nobody reads events of it yet */
+		t->settings->reading = 0;
+	if (class_finish(&r->classes, r->cutoff, t))
+		return 2;
+	status = promiscuous(r);
+	if (status)
+		return status;
+	r->recorder = recorder_open(t, &r->classes, &r->to);
+	tidemark_unlock(t);
+	return r->recorder ? 0 : 1;
+}
+
+/* A trace that runs on this datapath takes it down when it ends. */
+static bool traced(struct tidemark *t)
+{
+	return tidemark_read_events(t) == -EBUSY;
+}
+
+static int close_all(struct record *r, int status)
+{
+	struct tidemark *t = &r->t;
+	int err;
+
+	discover_close(r->discover);
+	if (r->recorder) {
+		err = recorder_close(r->recorder, false);
+		if (err && !status) {
+			log_error("%s: %s: not everything could be written; `tidemark show record` "
+				  "and the gaps say what is missing",
+				  r->to.dir, strerror(-err));
+			status = 1;
+		}
+	}
+	if (r->promisc >= 0)
+		close(r->promisc);
+	if (r->open && !r->gone) {
+		if (t->settings->temporary != DATAPATH_OF_TRACE || traced(t))
+			state_save(t, STATE_AHEAD_NS);
+		else if ((t->lock < 0 && tidemark_lock(t)) || datapath_down(t))
+			status = 1;
+	}
+	tidemark_close(t);
+	return status;
+}
+
+static int record_live(struct record *r)
+{
+	int status;
+
+	/* Before there are other threads, which would die of them. */
+	sigemptyset(&r->signals);
+	sigaddset(&r->signals, SIGINT);
+	sigaddset(&r->signals, SIGTERM);
+	sigaddset(&r->signals, SIGHUP);
+	sigprocmask(SIG_BLOCK, &r->signals, NULL);
+	r->choice = datapath_choice(&r->o);
+	r->promisc = -1;
+	tidemark_init(&r->t, r->o.pin_dir, r->o.state_dir);
+	status = open_all(r);
+	if (!status) {
+		r->last_second_ns = physical_monotonic_ns();
+		r->end_ns = r->duration_ns ? r->last_second_ns + r->duration_ns : 0;
+		r->discover = discover_open(&r->t, &r->choice);
+		status = r->discover ? 0 : 1;
+	}
+	if (!status && loop(r))
+		status = 1;
+	return close_all(r, status);
+}
+
+/* ---- other things to do ---------------------------------------------------------------- */
+
+static int orders_do(struct record *r)
+{
+	struct tidemark *t = &r->t;
+	int status = 0, err;
+
+	tidemark_init(t, r->o.pin_dir, r->o.state_dir);
+	err = tidemark_open(t);
+	if (err == -ENOENT)
+		log_error("%s: no datapath is up there; `tidemark record` first", t->pin_dir);
+	if (err)
+		return 1;
+	for (unsigned i = 0; i < r->orders && !status; i++)
+		switch (r->order[i].what) {
+		case ORDER_SUSPEND:
+		case ORDER_RESUME:
+			status = suspend(t, r->order[i].text, r->order[i].what == ORDER_SUSPEND);
+			break;
+		case ORDER_ASSIGN:
+			status = assign_add(t, r->order[i].text);
+			break;
+		case ORDER_UNASSIGN:
+			status = assign_remove(t, r->order[i].text);
+			break;
+		}
+	tidemark_close(t);
+	return status;
+}
+
+static int record_file(struct record *r)
+{
+	const struct replay_options o = { .file = r->file,
+					  .dir = r->to.dir,
+					  .key_file = r->to.key_file,
+					  .zstd = r->to.zstd,
+					  .flows = r->o.sizes.flows };
+
+	return replay_file(&o, &r->classes, r->cutoff);
+}
+
+/* ---- the command ------------------------------------------------------------------------ */
+
+enum {
+	OPT_CUTOFF = 0x200,
+	OPT_CLASS,
+	OPT_SUSPEND,
+	OPT_RESUME,
+	OPT_ASSIGN,
+	OPT_UNASSIGN,
+	OPT_DURATION,
+	OPT_STATS,
+	OPT_ZSTD,
+	OPT_KEY,
+	OPT_REINDEX,
+};
+
+static const struct argp_option options[] = {
+	{ "directory", 'd', "DIR", 0, "Where the record is kept", 0 },
+	{ "read", 'r', "FILE", 0,
+	  "Record the packets of this pcap or pcapng file, with its timestamps (-: standard input)",
+	  0 },
+	{ "cutoff", OPT_CUTOFF, "SIZE", 0,
+	  "Keep so many bytes of each connection; SYN, FIN and RST always (default: all)", 0 },
+	{ "class", OPT_CLASS, "NAME:KEY=VALUE,...", 0,
+	  "A class of packets, and how it is kept: filter, cutoff, mem, disk, filesize, age, snap, "
+	  "sample, precedence; repeats",
+	  0 },
+	{ "zstd", OPT_ZSTD, NULL, 0, "Compress files once they are full", 0 },
+	{ "key", OPT_KEY, "FILE", 0, "Encrypt files once they are full, with the key in FILE", 0 },
+	{ "stats", OPT_STATS, "SPAN", 0, "A line for each class in DIR/stats.jsonl (default 10s)",
+	  0 },
+	{ "duration", OPT_DURATION, "SPAN", 0, "Stop after 90s, 15m, 2h...", 0 },
+	{ "reindex", OPT_REINDEX, NULL, 0, "Make the indexes in DIR anew from its packets", 0 },
+	{ "suspend", OPT_SUSPEND, "CONN", 0,
+	  "Of this connection, keep everything from now on: 'conn ADDR:PORT ADDR:PORT'", 1 },
+	{ "resume", OPT_RESUME, "CONN", 0, "Its cutoff is valid again", 1 },
+	{ "assign", OPT_ASSIGN, "PREFIX:CLASS[:orig|resp|both][:SPAN]", 0,
+	  "Connections that such hosts open (orig), answer (resp) or both have this class", 1 },
+	{ "unassign", OPT_UNASSIGN, "PREFIX", 0, "And no more", 1 },
+	{},
+};
+
+static const char doc[] =
+	"Keep packets on disk, of each connection as much as is asked for.\v"
+	"What is beyond a connection's cutoff never leaves the kernel. Without classes everything is "
+	"kept whole; `tidemark query -d DIR` gets it back, while this runs and after.\n"
+	"\n"
+	"--suspend, --resume, --assign and --unassign tell a recorder that runs; they need no -d.\n"
+	"\n"
+	"Examples:\n"
+	"\n"
+	"  tidemark record -d /var/lib/packets --cutoff 15k\n"
+	"  tidemark record -d DIR -i eth1 --class 'web:filter=port 80 or port 443,cutoff=64k,"
+	"precedence=2' --class 'rest:cutoff=15k,disk=100g'\n"
+	"  tidemark record -d DIR -r dump.pcap\n"
+	"  tidemark record --assign 192.0.2.7:web:4h\n";
+
+static void order_add(struct record *r, enum order what, const char *text)
+{
+	if (r->orders == ORDERS) {
+		log_error("%s: more than %d of these at once", text, ORDERS);
+		exit(2);
+	}
+	r->order[r->orders].what = what;
+	r->order[r->orders++].text = text;
+}
+
+static void span_set(const char *option, const char *arg, __u64 *ns)
+{
+	if (!span_parse(arg, ns) && *ns)
+		return;
+	log_error("--%s %s: not a span of time; write 90s, 15m, 2h", option, arg);
+	exit(2);
+}
+
+static void arguments_check(const struct record *r, struct argp_state *state)
+{
+	if (r->orders && (r->file || r->to.dir || r->reindex))
+		argp_error(state, "--suspend, --resume, --assign and --unassign go without -d");
+	if (!r->orders && !r->to.dir)
+		argp_error(state, "where to? -d DIR");
+	if (r->file && (r->o.selectors_n || r->o.interfaces_n))
+		argp_error(state, "-r reads a file; -n and -i are for what is on the wire");
+}
+
+static error_t parse(int key, char *arg, struct argp_state *state)
+{
+	struct record *r = state->input;
+	char words[256];
+
+	switch (key) {
+	case ARGP_KEY_INIT:
+		state->child_inputs[0] = &r->o;
+		return 0;
+	case 'd':
+		r->to.dir = arg;
+		return 0;
+	case 'r':
+		r->file = arg;
+		return 0;
+	case OPT_CUTOFF:
+		if (!strcmp(arg, "no")) {
+			r->cutoff = CLASS_WHOLE;
+		} else if (size_parse(arg, &r->cutoff)) {
+			log_error("--cutoff %s: not a size; write 15k, 1m, or no", arg);
+			exit(2);
+		}
+		return 0;
+	case OPT_CLASS:
+		if (class_parse(&r->classes, arg, words, sizeof(words))) {
+			log_error("--class %s: %s", arg, words);
+			exit(2);
+		}
+		return 0;
+	case OPT_ZSTD:
+		r->to.zstd = true;
+		return 0;
+	case OPT_KEY:
+		r->to.key_file = arg;
+		return 0;
+	case OPT_STATS:
+		span_set("stats", arg, &r->to.stats_ns);
+		return 0;
+	case OPT_DURATION:
+		span_set("duration", arg, &r->duration_ns);
+		return 0;
+	case OPT_REINDEX:
+		r->reindex = true;
+		return 0;
+	case OPT_SUSPEND:
+	case OPT_RESUME:
+	case OPT_ASSIGN:
+	case OPT_UNASSIGN:
+		order_add(r, ORDER_SUSPEND + (key - OPT_SUSPEND), arg);
+		return 0;
+	case ARGP_KEY_END:
+		arguments_check(r, state);
+		r->to.ring_bytes = r->o.sizes.ring_bytes;
+		return 0;
+	}
+	return ARGP_ERR_UNKNOWN;
+}
+
+static const struct argp_child children[] = { { &datapath_argp, 0, NULL, 5 }, {} };
+const struct argp record_argp = {
+	.options = options,
+	.parser = parse,
+	.doc = doc,
+	.children = children,
+};
+
+int cmd_record(int argc, char **argv)
+{
+	static struct record r = { .cutoff = CLASS_WHOLE };
+	int status;
+
+	argp_parse(&record_argp, argc, argv, 0, NULL, &r);
+	if (r.orders)
+		return orders_do(&r);
+	if (mkdir(r.to.dir, 0700) && errno != EEXIST) {
+		log_error("%s: %s", r.to.dir, strerror(errno));
+		return 1;
+	}
+	if (r.reindex)
+		return segments_reindex(r.to.dir, r.to.key_file) ? 1 : 0;
+	status = r.file ? record_file(&r) : record_live(&r);
+	class_free(&r.classes);
+	return status;
+}

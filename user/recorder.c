@@ -1,0 +1,366 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/* The engine of recording: drains the rings, tells gaps, writes statistics. */
+#define _GNU_SOURCE 1
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <bpf/bpf.h>
+#include <bpf/libbpf.h>
+
+#include "log.h"
+#include "node.h"
+#include "packets.h"
+#include "physical.h"
+#include "recorder.h"
+#include "recstat.h"
+#include "rings.h"
+
+#define SECOND_NS 1000000000ULL
+#define PASS_MOST 8192 /* records of one CPU in one pass: then the others get their turn */
+
+struct recorder {
+	struct tidemark *t;
+	struct recorder_options o;
+	struct packets *packets;
+	struct recstat *stats;
+	struct ring_buffer **rings; /* one a CPU */
+	struct class_list classes;  /* filters are shared with the caller's list */
+	__u32 slots[CLASSES];
+	unsigned passed;
+	__u32 nodes_seen; /* next_node when filters were compiled */
+	__u64 last_second_ns, losses_read_ns;
+};
+
+/* ---- who records --------------------------------------------------------------------- */
+
+/* When a process began, in ticks since boot: with its pid that is unique. */
+static __u64 process_began(pid_t pid)
+{
+	char path[32], text[1024], *at;
+	unsigned long long began = 0;
+	ssize_t n;
+	int fd;
+
+	snprintf(path, sizeof(path), "/proc/%d/stat", pid);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return 0;
+	n = read(fd, text, sizeof(text) - 1);
+	close(fd);
+	text[n < 0 ? 0 : n] = 0;
+	at = strrchr(text, ')'); /* its name may contain anything */
+	if (!at || sscanf(at + 2,
+			  "%*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %*u %*u %*d %*d %*d %*d "
+			  "%*d %*d %llu",
+			  &began) != 1)
+		return 0;
+	return began;
+}
+
+int recorder_other(const struct tidemark *t)
+{
+	pid_t pid = t->settings->recorder;
+
+	if (!pid || pid == getpid())
+		return 0;
+	return process_began(pid) == t->settings->recorder_began ? pid : 0;
+}
+
+/* ---- out of the rings ---------------------------------------------------------------- */
+
+static int ring_packet(void *ctx, void *data, size_t size)
+{
+	struct recorder *r = ctx;
+	const struct packet *packet = data;
+
+	if (size >= sizeof(*packet) && size - sizeof(*packet) >= packet->kept)
+		packets_put(r->packets, packet, packet + 1);
+	return ++r->passed < PASS_MOST ? 0 : -EAGAIN;
+}
+
+static bool rings_consume(struct recorder *r)
+{
+	bool more = false;
+
+	for (unsigned cpu = 0; cpu < r->t->cpus; cpu++) {
+		r->passed = 0;
+		if (r->rings[cpu] && ring_buffer__consume(r->rings[cpu]) == -EAGAIN)
+			more = true;
+		packets_flush(r->packets);
+	}
+	return more;
+}
+
+static void readers_free(struct recorder *r)
+{
+	for (unsigned cpu = 0; r->rings && cpu < r->t->cpus; cpu++)
+		ring_buffer__free(r->rings[cpu]);
+	free(r->rings);
+	r->rings = NULL;
+}
+
+static int readers_open(struct recorder *r)
+{
+	r->rings = calloc(r->t->cpus, sizeof(*r->rings));
+	if (!r->rings)
+		return -ENOMEM;
+	for (unsigned cpu = 0; cpu < r->t->cpus; cpu++) {
+		r->rings[cpu] = rings_reader(r->t->map[MAP_packets], cpu, ring_packet, r);
+		if (!r->rings[cpu] && errno != ENOENT)
+			return -errno;
+	}
+	return 0;
+}
+
+/* ---- once a second ------------------------------------------------------------------- */
+
+/*
+ * What no ring had room for. What was told already stands in the same map, so that
+ * whoever records next goes on from there.
+ */
+static void losses_tell(struct recorder *r)
+{
+	int map = r->t->map[MAP_losses];
+	struct loss_key key, last, told_key;
+	struct loss loss, told;
+	__u64 now = physical_now_ns();
+
+	for (void *at = NULL; !bpf_map_get_next_key(map, at, &key); at = &last) {
+		last = key;
+		if (key.class & LOSS_TOLD || bpf_map_lookup_elem(map, &key, &loss))
+			continue;
+		told_key = (struct loss_key){ key.node, key.class | LOSS_TOLD };
+		if (bpf_map_lookup_elem(map, &told_key, &told))
+			memset(&told, 0, sizeof(told));
+		if (loss.packets == told.packets)
+			continue;
+		packets_gap(r->packets, key.class, key.node,
+			    r->losses_read_ns < loss.last_ns ? r->losses_read_ns : loss.last_ns,
+			    loss.last_ns, loss.packets - told.packets, loss.bytes - told.bytes);
+		bpf_map_update_elem(map, &told_key, &loss, BPF_ANY);
+	}
+	r->losses_read_ns = now;
+}
+
+/* Assignments that have run out: the flows they held are asked again. */
+static void assignments_expire(struct recorder *r)
+{
+	struct assignment_key key, gone;
+	struct assignment a;
+	struct timespec boot;
+	bool any = false, again;
+	__u64 now;
+
+	clock_gettime(CLOCK_BOOTTIME, &boot);
+	now = boot.tv_sec * SECOND_NS + boot.tv_nsec;
+	do {
+		again = false;
+		for (void *at = NULL; !bpf_map_get_next_key(r->t->map[MAP_assignments], at, &key);
+		     at = &key) {
+			if (bpf_map_lookup_elem(r->t->map[MAP_assignments], &key, &a) ||
+			    !a.until_ns || a.until_ns > now)
+				continue;
+			gone = key;
+			bpf_map_delete_elem(r->t->map[MAP_assignments], &gone);
+			any = again = true;
+			break;
+		}
+	} while (again);
+	if (any)
+		class_generation(r->t);
+}
+
+static int classes_tell(struct recorder *r)
+{
+	int err = class_publish(r->t, &r->classes, r->o.ring_bytes / 4, r->slots);
+
+	if (err)
+		log_error("%s: classes: %s", r->t->pin_dir, strerror(-err));
+	return err;
+}
+
+/* A filter may name nodes that were not there when it was compiled. */
+static void nodes_new(struct recorder *r)
+{
+	if (r->nodes_seen == r->t->settings->next_node)
+		return;
+	r->nodes_seen = r->t->settings->next_node;
+	if (class_compile(&r->classes, r->t) > 0 && !classes_tell(r))
+		class_generation(r->t);
+}
+
+static void second(struct recorder *r, __u64 now_ns)
+{
+	if (now_ns < r->last_second_ns + SECOND_NS)
+		return;
+	r->last_second_ns = now_ns;
+	losses_tell(r);
+	assignments_expire(r);
+	nodes_new(r);
+	recstat_second(r->stats, now_ns);
+}
+
+/* One pass, or as many as it takes to be nearly done: but the loop's other work waits. */
+void recorder_drain(struct recorder *r)
+{
+	for (int pass = 0; pass < 16 && rings_consume(r); pass++)
+		;
+	second(r, physical_monotonic_ns());
+}
+
+unsigned recorder_fds(const struct recorder *r, int *fds, unsigned most)
+{
+	unsigned n = 0;
+
+	for (unsigned cpu = 0; cpu < r->t->cpus && n < most; cpu++)
+		if (r->rings[cpu])
+			fds[n++] = ring_buffer__epoll_fd(r->rings[cpu]);
+	return n;
+}
+
+/* ---- begin and end ------------------------------------------------------------------- */
+
+static void device_name(__u32 node, __u32 device, char node_name[64], char device_name[64],
+			void *ctx)
+{
+	const struct recorder *r = ctx;
+	const struct attachment_key key = { .node = node, .ifindex = device };
+	struct attachment a;
+	struct node n;
+
+	if (node_get(r->t, node, &n))
+		snprintf(node_name, 64, "node-%u", node);
+	else
+		snprintf(node_name, 64, "%s", n.name);
+	if (bpf_map_lookup_elem(r->t->map[MAP_attachments], &key, &a))
+		snprintf(device_name, 64, "if%u", device);
+	else
+		snprintf(device_name, 64, "%.*s", (int)sizeof(a.device), a.device);
+}
+
+/* A burst must fit while we wait for a CPU; many CPUs do not all have one at once. */
+static size_t ring_bytes(unsigned cpus)
+{
+	size_t bytes = RECORDER_RINGS_BYTES / cpus;
+
+	return bytes > 16 << 20 ? 16 << 20 : bytes < 2 << 20 ? 2 << 20 : bytes;
+}
+
+static int segments_make(struct recorder *r)
+{
+	int err = 0;
+
+	for (size_t i = 0; i < r->classes.n && !err; i++)
+		err = packets_class(r->packets, r->slots[i], &r->classes.at[i]);
+	return err;
+}
+
+int recorder_classes(struct recorder *r, const struct class_list *classes)
+{
+	int err;
+
+	r->classes = *classes;
+	err = classes_tell(r);
+	if (!err)
+		err = segments_make(r);
+	class_generation(r->t);
+	return err;
+}
+
+/*
+ * Rings that a killed recorder left are emptied first: into the classes as they were, for
+ * a class keeps its slot.
+ */
+static int rings_begin(struct recorder *r)
+{
+	struct tidemark *t = r->t;
+	int err = readers_open(r);
+	bool left = false;
+
+	for (unsigned cpu = 0; !err && cpu < t->cpus; cpu++)
+		left |= r->rings[cpu] != NULL;
+	if (left && t->settings->recording) {
+		log_info("taking over what was recorded since the last recorder ended");
+		while (rings_consume(r))
+			;
+	}
+	readers_free(r);
+	if (!err)
+		err = rings_put(t->map[MAP_packets], t->cpus, r->o.ring_bytes);
+	return err ? err : readers_open(r);
+}
+
+struct recorder *recorder_open(struct tidemark *t, const struct class_list *classes,
+			       const struct recorder_options *options)
+{
+	struct recorder *r = calloc(1, sizeof(*r));
+	struct packets_options o = { .dir = options->dir,
+				     .key_file = options->key_file,
+				     .zstd = options->zstd,
+				     .name = device_name,
+				     .ctx = r };
+	int err;
+
+	if (!r)
+		return NULL;
+	r->t = t;
+	r->o = *options;
+	if (!r->o.ring_bytes)
+		r->o.ring_bytes = ring_bytes(t->cpus);
+	r->classes = *classes;
+	r->nodes_seen = t->settings->next_node;
+	r->losses_read_ns = physical_now_ns();
+	r->packets = packets_open(&o);
+	err = r->packets ? classes_tell(r) : -ENOMEM;
+	if (!err)
+		err = segments_make(r);
+	if (!err) {
+		r->stats = recstat_open(t, r->packets, options->dir,
+					options->stats_ns ? options->stats_ns : RECORDER_STATS_NS);
+		err = r->stats ? 0 : -EIO;
+	}
+	if (!err) {
+		err = rings_begin(r);
+		if (err)
+			log_error("rings for packets: %s; choose a smaller --ring", strerror(-err));
+	}
+	if (err) {
+		readers_free(r);
+		recstat_close(r->stats);
+		packets_close(r->packets);
+		free(r);
+		return NULL;
+	}
+	t->settings->recorder_began = process_began(getpid());
+	t->settings->recorder = getpid();
+	class_generation(t);
+	return r;
+}
+
+int recorder_close(struct recorder *r, bool leave)
+{
+	struct tidemark *t = r->t;
+	int err;
+
+	if (!leave) {
+		t->settings->recording = 0;
+		/* New rings are put where no program still writes into the old ones. */
+		rings_put(t->map[MAP_packets], t->cpus, 0);
+	}
+	while (rings_consume(r))
+		;
+	losses_tell(r);
+	recstat_second(r->stats, 0);
+	t->settings->recorder = 0;
+	readers_free(r);
+	err = packets_close(r->packets);
+	recstat_close(r->stats);
+	free(r);
+	return err;
+}

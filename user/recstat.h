@@ -1,0 +1,24 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* What is told of recording, class by class: in `show record` and in DIR/stats.jsonl. */
+#ifndef TIDEMARK_RECSTAT_H
+#define TIDEMARK_RECSTAT_H
+
+#include "out.h"
+#include "tidemark.h"
+
+struct packets;
+struct recstat;
+
+/* A line per class every `every_ns`. NULL: said why. */
+struct recstat *recstat_open(const struct tidemark *t, struct packets *packets, const char *dir,
+			     __u64 every_ns);
+
+/* Once a second; with `now_ns` 0 at the end: whatever the time. Never fails: it is only told. */
+void recstat_second(struct recstat *s, __u64 now_ns);
+void recstat_close(struct recstat *s);
+
+/* For `show record`: what the kernel has, and what the recorder last said of its side. */
+extern const struct out_column recstat_columns[];
+int recstat_show(const struct tidemark *t, struct out *out);
+
+#endif

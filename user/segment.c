@@ -1,0 +1,503 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/* Segments written: a buffer, a file, a journal beside it, sealed when it is full. */
+#define _GNU_SOURCE 1
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "../bpf/mark.h"
+#include "log.h"
+#include "segment_seal.h"
+
+#define BUFFER_FLUSH (256U << 10) /* written out when so much is there */
+#define BUFFER_MOST (1U << 20)	  /* kept while the disk takes nothing */
+
+struct segments {
+	struct segments_options o;
+	struct sealer *sealer; /* the thread behind */
+	int dir, lock;
+	char path[4096];
+	char class_name[SEGMENT_CLASS_MAX];
+	char host[CATALOG_NAME_MAX];
+	struct catalog names; /* devices told, also those of earlier segments */
+
+	/* the file being written; fd < 0: none */
+	char base[STORE_NAME_MAX];
+	int fd, journal_fd;
+	struct catalog c;
+	struct catalog flows; /* tracks without mark and process, for what has been said of them */
+	struct journal_writer journal;
+	struct text journal_out;
+	__u64 journal_end;
+	unsigned char *buffer;
+	size_t buffered, buffer_room;
+	__u64 written; /* bytes of the file before the buffer */
+	bool unsaid;   /* the buffer or the journal has something for the next flush */
+
+	__u64 last_expiry_ns;
+	struct segments_stats stats;
+};
+
+/* ---- one file ------------------------------------------------------------------------------- */
+
+static int room_make(struct segments *s, size_t wanted)
+{
+	unsigned char *grown;
+	size_t room = s->buffer_room ? s->buffer_room : BUFFER_FLUSH * 2;
+
+	if (wanted <= s->buffer_room)
+		return 0;
+	while (room < wanted)
+		room *= 2;
+	grown = realloc(s->buffer, room);
+	if (!grown)
+		return -ENOMEM;
+	s->buffer = grown;
+	s->buffer_room = room;
+	return 0;
+}
+
+/* The journal only after the packets it promises: a reader sees what is there. */
+static int flush_once(struct segments *s)
+{
+	int err;
+
+	err = store_put(s->fd, s->buffer, s->buffered, s->written);
+	if (err)
+		return err;
+	/* Whatever is in `journal_out` was not taken the last time. */
+	if (!s->journal_out.len)
+		journal_batch(&s->journal, s->written + s->buffered, &s->journal_out);
+	if (s->journal_out.err || s->journal.batch.err)
+		return -ENOMEM;
+	s->written += s->buffered;
+	s->buffered = 0;
+	err = store_put(s->journal_fd, s->journal_out.at, s->journal_out.len, s->journal_end);
+	if (err)
+		return err;
+	s->journal_end += s->journal_out.len;
+	s->journal_out.len = 0;
+	s->c.end = s->written;
+	s->unsaid = s->journal.batch.len;
+	return 0;
+}
+
+/* Twice, if the first had to say what an earlier one could not. */
+static int flush(struct segments *s)
+{
+	int err = 0;
+
+	for (int i = 0; i < 2 && s->fd >= 0 && s->unsaid && !err; i++)
+		err = flush_once(s);
+	return err;
+}
+
+static int files_create(struct segments *s)
+{
+	char text[STORE_NAME_MAX + 16];
+	struct timespec now;
+	struct tm tm;
+	size_t used;
+
+	for (int i = 0; i < 1000; i++) {
+		clock_gettime(CLOCK_REALTIME, &now);
+		gmtime_r(&now.tv_sec, &tm);
+		used = strftime(s->base, sizeof(s->base), "%Y%m%d-%H%M%S", &tm);
+		snprintf(s->base + used, sizeof(s->base) - used, "-%09ld", now.tv_nsec);
+		/* The journal first: a segment without one would be taken for a sealed one. */
+		s->journal_fd = openat(s->dir, store_file(text, s->base, STORE_JOURNAL),
+				       O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+		if (s->journal_fd < 0 && errno == EEXIST)
+			continue;
+		if (s->journal_fd < 0)
+			return -errno;
+		s->fd = openat(s->dir, store_file(text, s->base, STORE_PLAIN),
+			       O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+		if (s->fd >= 0)
+			return 0;
+		close(s->journal_fd);
+		unlinkat(s->dir, store_file(text, s->base, STORE_JOURNAL), 0);
+		if (errno != EEXIST)
+			return -errno;
+	}
+	return -EEXIST;
+}
+
+static int segment_begin(struct segments *s)
+{
+	char comment[160];
+	int err = room_make(s, BUFFER_FLUSH * 2);
+
+	if (err)
+		return err;
+	err = files_create(s);
+	if (err) {
+		s->fd = s->journal_fd = -1;
+		return err;
+	}
+	catalog_free(&s->c);
+	catalog_free(&s->flows);
+	strcpy(s->c.class_name, s->class_name);
+	strcpy(s->c.host, s->host);
+	memset(&s->journal.last, 0, sizeof(s->journal.last));
+	s->journal.batch.len = 0;
+	s->journal_out.len = 0;
+	s->journal_end = 0;
+	s->written = 0;
+	journal_head(&s->journal_out, s->class_name, s->host);
+	journal_batch(&s->journal, 0, &s->journal_out);
+	snprintf(comment, sizeof(comment), "class %s, host %s", s->class_name, s->host);
+	s->buffered = pcapng_section(s->buffer, comment);
+	s->unsaid = true;
+	return 0;
+}
+
+/* Hands the file to the thread behind; the next packet begins another one. */
+static int segment_end(struct segments *s)
+{
+	int err;
+
+	if (s->fd < 0)
+		return 0;
+	err = flush(s);
+	if (err)
+		return err;
+	close(s->journal_fd);
+	err = sealer_add(s->sealer, s->base, s->fd, &s->c);
+	s->fd = s->journal_fd = -1;
+	catalog_free(&s->c);
+	catalog_free(&s->flows);
+	return err;
+}
+
+/* ---- packets -------------------------------------------------------------------------------- */
+
+static __s64 interface_make(struct segments *s, __u32 node, __u32 device, __u16 linktype)
+{
+	struct catalog_device d = { .node = node, .device = device, .linktype = linktype };
+	char name[CATALOG_NAME_MAX * 2 + 2], description[CATALOG_NAME_MAX * 2 + 64];
+	__s64 number = catalog_device_find(&s->c, node, device, linktype), known = -1;
+
+	if (number >= 0)
+		return number;
+	for (__u32 i = 0; i < s->names.devices_n; i++)
+		if (s->names.devices[i].node == node && s->names.devices[i].device == device)
+			known = i;
+	snprintf(d.node_name, sizeof(d.node_name), "%u", node);
+	snprintf(d.name, sizeof(d.name), "%u", device);
+	if (known >= 0) {
+		memcpy(d.node_name, s->names.devices[known].node_name, sizeof(d.node_name));
+		memcpy(d.name, s->names.devices[known].name, sizeof(d.name));
+	}
+	if (room_make(s, s->buffered + 1024) || catalog_device_add(&s->c, &d))
+		return -ENOMEM;
+	snprintf(name, sizeof(name), "%s/%s", d.node_name, d.name);
+	snprintf(description, sizeof(description), "node %s, id %u, ifindex %u", d.node_name, node,
+		 device);
+	s->buffered += pcapng_interface(s->buffer + s->buffered, linktype, name, description);
+	journal_device(&s->journal, &d);
+	s->unsaid = true;
+	return s->c.devices_n - 1;
+}
+
+/*
+ * What the bytes of a packet do not say is said in a comment: the stamp in each that has
+ * one, mark and process when they are others than the last of the same flow had.
+ */
+static size_t comment_make(struct segments *s, const struct packet *p, __u32 track, char *text)
+{
+	static const char digits[] = "0123456789abcdef";
+	struct catalog_track *t = &s->c.tracks[track];
+	__u32 *said = &s->flows.tracks[t->said].said;
+	size_t used = 0;
+
+	if (p->stamp) {
+		memcpy(text, "hlc=", 4);
+		for (int i = 0; i < 16; i++)
+			text[4 + i] = digits[p->stamp >> (60 - 4 * i) & 15];
+		used = 20;
+	}
+	if (*said == track)
+		return used;
+	if (*said != ~0U || t->track.mark || t->track.pid || t->track.comm[0])
+		used += (size_t)snprintf(text + used, PCAPNG_COMMENT_MAX - used,
+					 "%smark=%u/%u:%x pid=%u comm=%.*s", used ? " " : "",
+					 mark_experiment(t->track.mark),
+					 mark_activity(t->track.mark), t->track.mark, t->track.pid,
+					 (int)sizeof(t->track.comm), t->track.comm);
+	*said = track;
+	return used;
+}
+
+/* The number of the track, known to file and journal. */
+static __s64 track_make(struct segments *s, const struct packet *p)
+{
+	__u32 before = s->c.tracks_n;
+	__s64 track = catalog_track(&s->c, &p->track), flow, interface;
+	struct track bare = p->track;
+
+	if (track < 0 || (track < before && s->c.tracks[track].interface))
+		return track;
+	bare.mark = bare.pid = 0;
+	memset(bare.comm, 0, sizeof(bare.comm));
+	flow = catalog_track(&s->flows, &bare);
+	interface = interface_make(s, p->track.flow.node, p->track.device,
+				   p->flags & PACKET_L3 ? PCAPNG_LINK_RAW : PCAPNG_LINK_ETHERNET);
+	if (flow < 0 || interface < 0)
+		return -ENOMEM;
+	s->c.tracks[track].said = (__u32)flow;
+	s->c.tracks[track].interface = (__u32)interface + 1;
+	if (track == before)
+		journal_track(&s->journal, &p->track);
+	return track;
+}
+
+static int packet_put(struct segments *s, const struct packet *p, const void *bytes)
+{
+	struct pcapng_packet out = { .wall_ns = p->wall_ns,
+				     .kept = p->kept,
+				     .wire = p->wire,
+				     .flags = p->flags & PACKET_OUT ? PCAPNG_OUT : PCAPNG_IN,
+				     .frame = bytes };
+	struct catalog_packet entry = { .forward = p->flags & PACKET_FORWARD,
+					.wall_ns = p->wall_ns,
+					.stamp = p->stamp,
+					.wire = p->wire,
+					.kept = p->kept };
+	char comment[PCAPNG_COMMENT_MAX];
+	__s64 track = track_make(s, p);
+
+	if (track < 0)
+		return (int)track;
+	out.interface = s->c.tracks[track].interface - 1;
+	/* On a mirror the direction is not enough to know which end is the local one. */
+	if (!(p->flags & PACKET_FORWARD) != !(p->flags & PACKET_OUT))
+		out.flags |= PCAPNG_PROMISCUOUS;
+	out.comment_len = comment_make(s, p, (__u32)track, comment);
+	out.comment = out.comment_len ? comment : NULL;
+	entry.track = (__u32)track;
+	entry.position = (__u32)((s->written + s->buffered) / CATALOG_UNIT);
+	if (catalog_add(&s->c, &entry))
+		return -ENOMEM;
+	s->buffered += pcapng_packet(s->buffer + s->buffered, &out);
+	journal_packet(&s->journal, &entry);
+	s->unsaid = true;
+	s->stats.packets++;
+	s->stats.bytes += p->kept;
+	return s->journal.batch.err ? -ENOMEM : 0;
+}
+
+int segments_write(struct segments *s, const struct packet *p, const void *bytes)
+{
+	size_t wanted = p->kept + PCAPNG_PACKET_ROOM + 1024;
+	int err;
+
+	if (p->kept > PCAPNG_FRAME_MAX)
+		return -EMSGSIZE;
+	if (s->fd < 0) {
+		err = segment_begin(s);
+		if (err)
+			return err;
+	}
+	if (s->buffered >= BUFFER_FLUSH) {
+		err = flush(s);
+		if (err && s->buffered + wanted > BUFFER_MOST)
+			return err;
+	}
+	if (room_make(s, s->buffered + wanted))
+		return -ENOMEM;
+	err = packet_put(s, p, bytes);
+	if (!err && s->written + s->buffered >= s->o.file_bytes)
+		segment_end(s); /* a full disk: tried again at the next packet or tick */
+	return err;
+}
+
+int segments_device(struct segments *s, __u32 node, __u32 device, const char *node_name,
+		    const char *device_name, __u16 linktype)
+{
+	struct catalog_device d = { .node = node, .device = device, .linktype = linktype };
+	__s64 known;
+
+	snprintf(d.node_name, sizeof(d.node_name), "%s", node_name);
+	snprintf(d.name, sizeof(d.name), "%s", device_name);
+	known = catalog_device_find(&s->names, node, device, linktype);
+	if (known < 0)
+		return catalog_device_add(&s->names, &d);
+	s->names.devices[known] = d;
+	return 0;
+}
+
+int segments_gap(struct segments *s, __u32 node, __u64 from_ns, __u64 to_ns, __u64 packets,
+		 __u64 bytes, const char *reason)
+{
+	struct catalog_gap gap = { node, from_ns, to_ns, packets, bytes, "" };
+	__s64 interface = -1;
+	int err;
+
+	s->stats.gap_packets += packets;
+	s->stats.gap_bytes += bytes;
+	if (s->fd < 0) {
+		err = segment_begin(s);
+		if (err)
+			return err;
+	}
+	for (__u32 i = 0; i < s->c.devices_n && interface < 0; i++)
+		if (s->c.devices[i].node == node)
+			interface = i;
+	if (interface < 0)
+		interface = interface_make(s, node, 0, PCAPNG_LINK_ETHERNET);
+	snprintf(gap.reason, sizeof(gap.reason), "%s", reason);
+	if (interface < 0 || room_make(s, s->buffered + 512) || catalog_gap_add(&s->c, &gap))
+		return -ENOMEM;
+	s->buffered += pcapng_statistics(s->buffer + s->buffered, (__u32)interface, from_ns, to_ns,
+					 packets, gap.reason);
+	journal_gap(&s->journal, &gap);
+	s->unsaid = true;
+	return 0;
+}
+
+/* ---- the class ------------------------------------------------------------------------------- */
+
+int segments_tick(struct segments *s, __u64 now_ns)
+{
+	int err = flush(s);
+
+	if (!err && s->fd >= 0 && s->written >= s->o.file_bytes)
+		err = segment_end(s);
+	/* Age is looked at once a second, and once after a clock was set back. */
+	if (now_ns - s->last_expiry_ns >= 1000000000ULL) {
+		sealer_expire(s->sealer, now_ns, s->fd < 0 ? 0 : s->written + s->journal_end);
+		s->last_expiry_ns = now_ns;
+	}
+	return err;
+}
+
+int segments_seal(struct segments *s)
+{
+	return segment_end(s);
+}
+
+void segments_stats(const struct segments *s, struct segments_stats *stats)
+{
+	*stats = s->stats;
+	sealer_stats(s->sealer, stats);
+	if (s->fd < 0)
+		return;
+	stats->files++;
+	stats->disk_bytes += s->written + s->journal_end;
+	if (s->c.entries_n && (!stats->oldest_ns || s->c.first_ns < stats->oldest_ns))
+		stats->oldest_ns = s->c.first_ns;
+	if (s->c.last_ns > stats->newest_ns)
+		stats->newest_ns = s->c.last_ns;
+}
+
+static bool name_is_fit(const char *name)
+{
+	return *name && strlen(name) < SEGMENT_CLASS_MAX &&
+	       !name[strspn(name,
+			    "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_")];
+}
+
+static int directory_open(struct segments *s)
+{
+	if (mkdir(s->o.dir, 0700) && errno != EEXIST) {
+		log_error("%s: %m", s->o.dir);
+		return -errno;
+	}
+	snprintf(s->path, sizeof(s->path), "%s/%s", s->o.dir, s->class_name);
+	if (mkdir(s->path, 0700) && errno != EEXIST) {
+		log_error("%s: %m", s->path);
+		return -errno;
+	}
+	s->dir = open(s->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	s->lock = s->dir < 0 ? -1 : openat(s->dir, "lock", O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+	if (s->lock < 0) {
+		log_error("%s: %m", s->path);
+		return -errno;
+	}
+	if (!flock(s->lock, LOCK_EX | LOCK_NB))
+		return 0;
+	if (errno == EWOULDBLOCK)
+		errno = EBUSY;
+	log_error("%s: %s", s->path,
+		  errno == EBUSY ? "another process records this class here; give it another "
+				   "directory"
+				 : strerror(errno));
+	return -errno;
+}
+
+struct segments *segments_open(const struct segments_options *options)
+{
+	struct segments *s = calloc(1, sizeof(*s));
+	int err;
+
+	if (!s) {
+		errno = ENOMEM;
+		return NULL;
+	}
+	s->o = *options;
+	s->fd = s->journal_fd = s->dir = s->lock = -1;
+	if (!s->o.file_bytes)
+		s->o.file_bytes = SEGMENT_BYTES;
+	if (!s->o.flow_bytes)
+		s->o.flow_bytes = SEGMENT_FLOW_BYTES;
+	snprintf(s->class_name, sizeof(s->class_name), "%s",
+		 s->o.class_name ? s->o.class_name : "all");
+	if (s->o.host)
+		snprintf(s->host, sizeof(s->host), "%s", s->o.host);
+	else
+		gethostname(s->host, sizeof(s->host) - 1);
+	if (!name_is_fit(s->o.class_name ? s->o.class_name : "all")) {
+		log_error("%s: a class is named by at most %d letters, digits, - and _",
+			  s->o.class_name, SEGMENT_CLASS_MAX - 1);
+		errno = EINVAL;
+		goto fail;
+	}
+	if (s->o.key_file) { /* better nothing kept than kept in the clear */
+		log_error("%s: segments cannot be encrypted; leave the key file out",
+			  s->o.key_file);
+		errno = ENOTSUP;
+		goto fail;
+	}
+	err = directory_open(s);
+	if (!err)
+		err = sealer_start(&s->sealer, &s->o, s->dir, s->path, &s->stats.recovered);
+	if (!err)
+		return s;
+	errno = -err;
+fail:
+	err = errno;
+	segments_close(s);
+	errno = err;
+	return NULL;
+}
+
+int segments_close(struct segments *s)
+{
+	int err = segment_end(s), sealed = 0;
+
+	if (s->sealer)
+		sealed = sealer_stop(s->sealer);
+	if (s->fd >= 0) { /* what could not be flushed: the journal says how far it is whole */
+		close(s->fd);
+		close(s->journal_fd);
+	}
+	catalog_free(&s->c);
+	catalog_free(&s->flows);
+	catalog_free(&s->names);
+	text_free(&s->journal.batch);
+	text_free(&s->journal_out);
+	free(s->buffer);
+	if (s->lock >= 0)
+		close(s->lock);
+	if (s->dir >= 0)
+		close(s->dir);
+	free(s);
+	return err ? err : sealed;
+}

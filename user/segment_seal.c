@@ -1,0 +1,385 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/* The thread behind a class: seals, deletes, and puts in order what a dead process left. */
+#define _GNU_SOURCE 1
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "checked.h"
+#include "flowlog.h"
+#include "index.h"
+#include "log.h"
+#include "segment_pack.h"
+#include "segment_seal.h"
+
+/* A sealed segment, as far as budgets ask. */
+struct kept {
+	char base[STORE_NAME_MAX];
+	__u64 bytes, first_ns, last_ns;
+	bool packed; /* compressed or encrypted, if it should be */
+};
+
+struct job {
+	struct job *next;
+	char base[STORE_NAME_MAX];
+	int fd;
+	struct catalog c;
+};
+
+struct sealer {
+	struct segments_options o;
+	char path[4096];
+	int dir;
+	pthread_t thread;
+	bool running;
+	pthread_mutex_t mutex;
+	pthread_cond_t wake;
+
+	/* under the mutex */
+	struct job *first, **last;
+	bool stop, expire;
+	__u64 now_ns, open_bytes;
+	struct kept *kept; /* oldest first */
+	__u32 kept_n, kept_room;
+	__u64 bytes, deleted;
+	int err;
+};
+
+/* ---- sealing ---------------------------------------------------------------------------------- */
+
+/* Checksums of a whole segment. */
+static int chunks_make(int fd, __u32 **chunks, __u32 *n)
+{
+	struct checked file;
+	int copy = dup(fd), err;
+
+	if (copy < 0)
+		return -errno;
+	err = checked_open(&file, copy);
+	if (err)
+		return err;
+	*n = (__u32)((file.size + INDEX_CHUNK - 1) / INDEX_CHUNK);
+	*chunks = calloc(*n + 1ULL, sizeof(**chunks));
+	if (*chunks)
+		checked_sums(file.at, file.size, INDEX_CHUNK, *chunks);
+	checked_close(&file);
+	return *chunks ? 0 : -ENOMEM;
+}
+
+int segment_index(int dir, const char *base, const struct catalog *c, const __u32 *chunks,
+		  __u32 chunks_n)
+{
+	char text[STORE_NAME_MAX + 16];
+	size_t size = 0;
+	void *at = NULL;
+	int err = index_build(c, chunks, chunks_n, &at, &size);
+
+	if (!err)
+		err = flowlog_write(dir, base, c);
+	if (!err)
+		err = store_write(dir, store_file(text, base, STORE_INDEX), at, size);
+	if (!err)
+		unlinkat(dir, store_file(text, base, STORE_JOURNAL), 0);
+	free(at);
+	return err;
+}
+
+int segment_seal(int dir, const char *base, int fd, const struct catalog *c)
+{
+	__u32 *chunks = NULL, n = 0;
+	int err;
+
+	/* The packets are on disk before anything says they are. */
+	err = fdatasync(fd) ? -errno : chunks_make(fd, &chunks, &n);
+	if (!err)
+		err = segment_index(dir, base, c, chunks, n);
+	free(chunks);
+	return err;
+}
+
+static int recover_open(int dir, const char *base, struct catalog *c)
+{
+	char text[STORE_NAME_MAX + 16];
+	struct journal_reader reader = {};
+	struct stat st;
+	int fd, journal, err;
+
+	journal = openat(dir, store_file(text, base, STORE_JOURNAL), O_RDONLY | O_CLOEXEC);
+	if (journal < 0)
+		return -errno;
+	err = journal_read(journal, &reader, c);
+	close(journal);
+	if (err)
+		return err;
+	fd = openat(dir, store_file(text, base, STORE_PLAIN), O_RDWR | O_CLOEXEC);
+	if (fd < 0)
+		return -errno;
+	err = fstat(fd, &st) ? -errno : 0;
+	if (!err && (__u64)st.st_size < c->end)
+		err = -EBADMSG; /* the disk lost what it had taken */
+	if (!err && ftruncate(fd, (off_t)c->end))
+		err = -errno;
+	if (err)
+		close(fd);
+	return err ? err : fd;
+}
+
+int segment_recover(int dir, const char *base)
+{
+	char text[STORE_NAME_MAX + 16];
+	struct catalog c = {};
+	int fd = recover_open(dir, base, &c), err = fd < 0 ? fd : 0;
+
+	if ((!err && !c.entries_n && !c.gaps_n) || err == -ENOENT) { /* nothing was ever in it */
+		unlinkat(dir, store_file(text, base, STORE_PLAIN), 0);
+		unlinkat(dir, store_file(text, base, STORE_JOURNAL), 0);
+		err = 0;
+	} else if (!err) {
+		err = segment_seal(dir, base, fd, &c);
+	}
+	if (fd >= 0)
+		close(fd);
+	catalog_free(&c);
+	return err;
+}
+
+/* ---- budgets ---------------------------------------------------------------------------------- */
+
+static const char *const endings[] = { STORE_PLAIN, STORE_ZSTD, STORE_SECRET, STORE_INDEX };
+
+#define ENDINGS (sizeof(endings) / sizeof(endings[0]))
+
+static __u64 segment_bytes(int dir, const char *base)
+{
+	char text[STORE_NAME_MAX + 16];
+	struct stat st;
+	__u64 bytes = 0;
+
+	for (size_t i = 0; i < ENDINGS; i++)
+		if (!fstatat(dir, store_file(text, base, endings[i]), &st, AT_SYMLINK_NOFOLLOW))
+			bytes += (__u64)st.st_size;
+	return bytes;
+}
+
+/* The index last: whatever finds it finds no packets, and knows that they were deleted. */
+static void segment_delete(int dir, const char *base)
+{
+	char text[STORE_NAME_MAX + 16];
+
+	for (size_t i = 0; i < ENDINGS; i++)
+		unlinkat(dir, store_file(text, base, endings[i]), 0);
+}
+
+static int kept_add(struct sealer *s, const char *base, __u64 first_ns, __u64 last_ns)
+{
+	struct kept kept = { .first_ns = first_ns, .last_ns = last_ns };
+
+	strcpy(kept.base, base);
+	kept.bytes = segment_bytes(s->dir, base);
+	if (array_grow((void **)&s->kept, &s->kept_room, s->kept_n + 1, sizeof(*s->kept)))
+		return -ENOMEM;
+	s->kept[s->kept_n++] = kept;
+	s->bytes += kept.bytes;
+	return 0;
+}
+
+/*
+ * Whoever reads a segment holds it open, and a file that is deleted while open can be read
+ * to its end: so a query misses nothing, and the budget holds all the same.
+ */
+static void expire(struct sealer *s)
+{
+	__u32 n = 0;
+
+	for (; n < s->kept_n; n++) {
+		const struct kept *k = &s->kept[n];
+		bool old = s->o.age_ns && s->now_ns > k->last_ns &&
+			   s->now_ns - k->last_ns > s->o.age_ns;
+		bool much = s->o.budget_bytes && s->bytes + s->open_bytes > s->o.budget_bytes;
+
+		if (!old && !much)
+			break;
+		segment_delete(s->dir, k->base);
+		s->bytes -= k->bytes;
+		s->deleted++;
+	}
+	s->kept_n -= n;
+	if (n)
+		memmove(s->kept, s->kept + n, s->kept_n * sizeof(*s->kept));
+}
+
+/* ---- the thread ------------------------------------------------------------------------------- */
+
+static void job_do(struct sealer *s, struct job *job)
+{
+	int err = segment_seal(s->dir, job->base, job->fd, &job->c);
+
+	if (!err && (s->o.zstd || s->o.key_file))
+		err = segment_pack(s->dir, job->base, &s->o);
+	if (err)
+		log_error("%s/%s: not sealed: %s; it will be at the next start", s->path, job->base,
+			  strerror(-err));
+	pthread_mutex_lock(&s->mutex);
+	if (err)
+		s->err = err;
+	else
+		s->err = kept_add(s, job->base, job->c.first_ns, job->c.last_ns);
+	s->expire = true;
+	pthread_mutex_unlock(&s->mutex);
+	flowlog_expire(s->dir, s->o.flow_bytes);
+	close(job->fd);
+	catalog_free(&job->c);
+	free(job);
+}
+
+static void *sealer_run(void *arg)
+{
+	struct sealer *s = arg;
+	struct job *job;
+
+	pthread_mutex_lock(&s->mutex);
+	while (s->first || s->expire || !s->stop) {
+		if (s->expire) {
+			s->expire = false;
+			expire(s);
+		} else if (s->first) {
+			job = s->first;
+			s->first = job->next;
+			if (!s->first)
+				s->last = &s->first;
+			pthread_mutex_unlock(&s->mutex);
+			job_do(s, job);
+			pthread_mutex_lock(&s->mutex);
+		} else {
+			pthread_cond_wait(&s->wake, &s->mutex);
+		}
+	}
+	pthread_mutex_unlock(&s->mutex);
+	return NULL;
+}
+
+/* What is there already: counted, and where a process died, sealed. */
+static int inventory(struct sealer *s, __u64 *recovered)
+{
+	struct store_names names;
+	int err = store_list(s->dir, &names);
+
+	for (__u32 i = 0; i < names.n && !err; i++) {
+		struct store_name *name = &names.at[i];
+		struct index index;
+		const char *why;
+
+		if (name->journal && !name->index) {
+			err = segment_recover(s->dir, name->base);
+			if (err)
+				log_error("%s/%s: cannot be recovered: %s; see record --reindex",
+					  s->path, name->base, strerror(-err));
+			else
+				(*recovered)++;
+			err = 0;
+		}
+		if (index_open(&index, s->dir, name->base, &why)) {
+			kept_add(s, name->base, 0, 0); /* whatever it is, it counts */
+			continue;
+		}
+		err = kept_add(s, name->base, index.about.first_ns, index.about.last_ns);
+		index_close(&index);
+	}
+	free(names.at);
+	return err;
+}
+
+int sealer_start(struct sealer **sealer, const struct segments_options *options, int dir,
+		 const char *path, __u64 *recovered)
+{
+	struct sealer *s = calloc(1, sizeof(*s));
+	int err;
+
+	if (!s)
+		return -ENOMEM;
+	s->o = *options;
+	s->dir = dir;
+	strncpy(s->path, path, sizeof(s->path) - 1);
+	s->last = &s->first;
+	pthread_mutex_init(&s->mutex, NULL);
+	pthread_cond_init(&s->wake, NULL);
+	*sealer = s;
+	err = inventory(s, recovered);
+	if (err) {
+		log_error("%s: %s", path, strerror(-err));
+		return err;
+	}
+	err = -pthread_create(&s->thread, NULL, sealer_run, s);
+	s->running = !err;
+	return err;
+}
+
+int sealer_add(struct sealer *s, const char *base, int fd, struct catalog *c)
+{
+	struct job *job = calloc(1, sizeof(*job));
+
+	if (!job) {
+		close(fd);
+		return -ENOMEM;
+	}
+	strcpy(job->base, base);
+	job->fd = fd;
+	job->c = *c;
+	memset(c, 0, sizeof(*c));
+	pthread_mutex_lock(&s->mutex);
+	*s->last = job;
+	s->last = &job->next;
+	pthread_cond_signal(&s->wake);
+	pthread_mutex_unlock(&s->mutex);
+	return 0;
+}
+
+void sealer_expire(struct sealer *s, __u64 now_ns, __u64 open_bytes)
+{
+	pthread_mutex_lock(&s->mutex);
+	s->expire = true;
+	s->now_ns = now_ns;
+	s->open_bytes = open_bytes;
+	pthread_cond_signal(&s->wake);
+	pthread_mutex_unlock(&s->mutex);
+}
+
+void sealer_stats(struct sealer *s, struct segments_stats *stats)
+{
+	pthread_mutex_lock(&s->mutex);
+	stats->disk_bytes = s->bytes;
+	stats->files = s->kept_n;
+	stats->deleted = s->deleted;
+	stats->oldest_ns = stats->newest_ns = 0;
+	for (__u32 i = 0; i < s->kept_n; i++) {
+		const struct kept *k = &s->kept[i];
+
+		if (k->first_ns && (!stats->oldest_ns || k->first_ns < stats->oldest_ns))
+			stats->oldest_ns = k->first_ns;
+		if (k->last_ns > stats->newest_ns)
+			stats->newest_ns = k->last_ns;
+	}
+	pthread_mutex_unlock(&s->mutex);
+}
+
+int sealer_stop(struct sealer *s)
+{
+	int err;
+
+	pthread_mutex_lock(&s->mutex);
+	s->stop = true;
+	pthread_cond_signal(&s->wake);
+	pthread_mutex_unlock(&s->mutex);
+	if (s->running)
+		pthread_join(s->thread, NULL);
+	err = s->err;
+	pthread_mutex_destroy(&s->mutex);
+	pthread_cond_destroy(&s->wake);
+	free(s->kept);
+	free(s);
+	return err;
+}

@@ -1,0 +1,134 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/* A directory of segments: names of files, and files written whole or not at all. */
+#define _GNU_SOURCE 1
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "catalog.h"
+#include "store.h"
+
+const char *store_file(char text[STORE_NAME_MAX + 16], const char *base, const char *ending)
+{
+	snprintf(text, STORE_NAME_MAX + 16, "%s%s", base, ending);
+	return text;
+}
+
+static int name_compare(const void *a, const void *b)
+{
+	return strcmp(((const struct store_name *)a)->base, ((const struct store_name *)b)->base);
+}
+
+static int name_note(struct store_names *names, const char *file)
+{
+	const char *dot = strchr(file, '.');
+	struct store_name name = {};
+	size_t len = dot ? (size_t)(dot - file) : 0;
+
+	if (!len || len >= sizeof(name.base))
+		return 0;
+	memcpy(name.base, file, len);
+	name.plain = !strcmp(dot, STORE_PLAIN);
+	name.zstd = !strcmp(dot, STORE_ZSTD);
+	name.secret = !strcmp(dot, STORE_SECRET);
+	name.index = !strcmp(dot, STORE_INDEX);
+	name.journal = !strcmp(dot, STORE_JOURNAL);
+	if (!name.plain && !name.zstd && !name.secret && !name.index && !name.journal)
+		return 0;
+	if (array_grow((void **)&names->at, &names->room, names->n + 1, sizeof(*names->at)))
+		return -ENOMEM;
+	names->at[names->n++] = name;
+	return 0;
+}
+
+/* Sorted, the files of one segment stand together: made one. */
+static void names_fold(struct store_names *names)
+{
+	__u32 n = 0;
+
+	if (!names->n)
+		return;
+	qsort(names->at, names->n, sizeof(*names->at), name_compare);
+	for (__u32 i = 1; i < names->n; i++) {
+		struct store_name *to = &names->at[n], *from = &names->at[i];
+
+		if (strcmp(to->base, from->base)) {
+			names->at[++n] = *from;
+			continue;
+		}
+		to->plain |= from->plain;
+		to->zstd |= from->zstd;
+		to->secret |= from->secret;
+		to->index |= from->index;
+		to->journal |= from->journal;
+	}
+	names->n = n + 1;
+}
+
+int store_list(int dir, struct store_names *names)
+{
+	int fd = openat(dir, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC), err = 0;
+	struct dirent *entry;
+	DIR *stream;
+
+	memset(names, 0, sizeof(*names));
+	stream = fd < 0 ? NULL : fdopendir(fd);
+	if (!stream) {
+		err = -errno;
+		if (fd >= 0)
+			close(fd);
+		return err;
+	}
+	while (!err && (entry = readdir(stream)))
+		err = name_note(names, entry->d_name);
+	closedir(stream);
+	if (err) {
+		free(names->at);
+		memset(names, 0, sizeof(*names));
+	}
+	names_fold(names);
+	return err;
+}
+
+int store_put(int fd, const void *at, size_t size, __u64 offset)
+{
+	const char *from = at;
+
+	while (size) {
+		ssize_t put = pwrite(fd, from, size, (off_t)offset);
+
+		if (put < 0 && errno == EINTR)
+			continue;
+		if (put <= 0)
+			return put ? -errno : -ENOSPC;
+		from += put;
+		size -= (size_t)put;
+		offset += (__u64)put;
+	}
+	return 0;
+}
+
+int store_write(int dir, const char *name, const void *at, size_t size)
+{
+	char text[STORE_NAME_MAX + 16];
+	int fd, err;
+
+	store_file(text, name, ".new");
+	fd = openat(dir, text, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+	if (fd < 0)
+		return -errno;
+	err = store_put(fd, at, size, 0);
+	if (!err && fdatasync(fd))
+		err = -errno;
+	if (close(fd) && !err)
+		err = -errno;
+	if (!err && renameat(dir, text, dir, name))
+		err = -errno;
+	if (err)
+		unlinkat(dir, text, 0);
+	return err;
+}

@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* A directory of segments: names of files, and what is in it. */
+#ifndef TIDEMARK_STORE_H
+#define TIDEMARK_STORE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include <linux/types.h>
+
+#define STORE_NAME_MAX 64 /* of a segment, without its ending */
+
+#define STORE_PLAIN ".pcapng"
+#define STORE_ZSTD ".pcapng.zst"
+#define STORE_SECRET ".pcapng.enc"
+#define STORE_INDEX ".index"
+#define STORE_JOURNAL ".journal"
+#define STORE_FLOWS ".flows"
+
+struct store_name {
+	char base[STORE_NAME_MAX];
+	bool plain, zstd, secret, index, journal;
+};
+
+struct store_names {
+	struct store_name *at;
+	__u32 n, room;
+};
+
+/* Every segment in a directory, oldest first. -errno. */
+int store_list(int dir, struct store_names *names);
+
+/* `base` with an ending. */
+const char *store_file(char text[STORE_NAME_MAX + 16], const char *base, const char *ending);
+
+/* A whole file, written beside its name and moved there when it is on disk. -errno. */
+int store_write(int dir, const char *name, const void *at, size_t size);
+
+/* Writes all of it at an offset. -errno. */
+int store_put(int fd, const void *at, size_t size, __u64 offset);
+
+#endif
