@@ -11,6 +11,7 @@ PREFIX  ?= /usr/local
 STATIC  ?= -static
 CFLAGS  ?= -O2 -g
 CLANG   ?= clang
+OBJCOPY ?= objcopy
 ifeq ($(origin CC),default)
 CC      := gcc
 endif
@@ -28,8 +29,8 @@ COMPILE  = $(CC) -std=gnu11 $(WARN) $(CFLAGS) $(GUARD) -I. -I$S -I$B $(DEPS) -c 
 # libelf.a of ours comes last: it serves only a libelf whose own static archive is incomplete.
 LDLIBS  := -lbpf -lelf -lz -lzstd -ljansson -lcyaml -lyaml -levent -lsodium -lmbedtls -lmbedx509 \
 	   -lmbedcrypto -lpthread -lxxhash -lm
-LINK     = $(CC) $(CFLAGS) $(GUARD) $(STATIC) $(LDFLAGS) -o $@ $(filter %.o,$^) $(LDLIBS) \
-	   $(filter %.a,$^)
+LINK     = $(CC) $(CFLAGS) $(GUARD) $(STATIC) -Wl,--gc-sections $(LDFLAGS) -o $@ \
+	   $(filter %.o,$^) $(LDLIBS) $(filter %.a,$^)
 SUB      = +$(Q)$(MAKE) --no-print-directory
 
 # Link groups: relocating by the kernel's BTF costs 10 to 18 ms; those that need it are
@@ -111,6 +112,8 @@ $(BIN): $(OBJ) $B/user/libelf.a
 	$(call say,LINK,$@)
 	$(Q)$(LINK)
 	$(Q)$(if $(STATIC),! readelf -lW $@ | grep INTERP || { echo '$@: not static'; false; })
+	$(Q)$(if $(SAN),,$(OBJCOPY) --only-keep-debug $@ $B/tidemark.debug && \
+		$(OBJCOPY) --strip-all --add-gnu-debuglink=$B/tidemark.debug $@)
 
 $B/%.bpf.o: %.bpf.c
 	$(call say,BPF,$@)
@@ -177,8 +180,8 @@ uninstall: ## what install put there
 	rm -f $(DESTDIR)$(PREFIX)/bin/tidemark $(SERVICE) $(MAN) $(COMPLETE)
 
 clean: ## what make made
-	rm -rf $(addprefix $B/,bpf user tests version.h tidemark.o $(ALONE:%=%.o) bench.o) \
-		$S/*.skel.h $(BIN) \
+	rm -rf $(addprefix $B/,bpf user tests version.h tidemark.o tidemark.debug \
+		$(ALONE:%=%.o) bench.o) $S/*.skel.h $(BIN) \
 		$(if $(O),,$B .asan .fuzz .arm64)
 
 vmlinux: ## every type of this kernel in .build/vmlinux.h, to look fields up (never compiled in)

@@ -8,6 +8,7 @@
 #include "mark.h"
 #include "node.bpf.h"
 #include "owner.bpf.h"
+#include "part.bpf.h"
 #include "run.bpf.h"
 #include "report.bpf.h"
 #include "send.bpf.h"
@@ -435,7 +436,7 @@ static __always_inline void event_marked(struct pass *at, struct pkt *p)
 {
 	const struct settings *s = settings_get();
 
-	if (s && s->marks_generation &&
+	if (part_is_here(STAGES_LIVE_mark) && s && s->marks_generation &&
 	    !(at->flow->mark >> MARK_GENERATION_SHIFT & MARK_GENERATION_MAX))
 		mark_ask_aloud(at, p);
 }
@@ -448,7 +449,7 @@ static __always_inline int stage_clock(struct pass *at, struct pkt *p)
 	struct settings *s = settings_get();
 	__u16 notes;
 
-	if (s && s->in_band)
+	if (part_is_here(PART_WIRE) && s && s->in_band)
 		wire_before(at, p);
 	notes = p->notes;
 	if (!notes && !p->blank)
@@ -473,7 +474,7 @@ static __always_inline int stage_clock(struct pass *at, struct pkt *p)
 	if (notes & NOTE_CLOSE)
 		event_note(at->skb, p, EVENT_close, end, end);
 stamp:
-	if (s && s->in_band && p->dir == DIR_OUT)
+	if (part_is_here(PART_WIRE) && s && s->in_band && p->dir == DIR_OUT)
 		wire_after(at, p);
 	return NEXT;
 }

@@ -193,35 +193,34 @@ static inline __attribute__((always_inline)) int filter_test(const struct filter
 	return 0;
 }
 
+/* Truths before the first step: an empty filter says yes. */
+#define FILTER_BEGUN 1U
+
+/* The truths after one more operation. */
+static inline __attribute__((always_inline)) __u32
+filter_step(const struct filter_op *op, const struct track *track, __u32 truths)
+{
+	__u32 top = truths & 1;
+
+	switch (op->code) {
+	case FILTER_AND:
+		return truths >> 1 & (top | ~1U);
+	case FILTER_OR:
+		return truths >> 1 | top;
+	case FILTER_NOT:
+		return truths ^ 1;
+	}
+	return truths << 1 | filter_test(op, track);
+}
+
 /* Does the track pass? `ops` has room for FILTER_OPS_MAX, `n` are used. */
 static inline __attribute__((always_inline)) int filter_run(const struct filter_op *ops, __u32 n,
 							    const struct track *track)
 {
-	__u32 truths = 1, top;
+	__u32 truths = FILTER_BEGUN;
 
-#ifdef __bpf__
-#pragma clang loop unroll(disable)
-#endif
-	for (__u32 i = 0; i < FILTER_OPS_MAX; i++) {
-		if (i >= n)
-			break;
-		switch (ops[i].code) {
-		case FILTER_AND:
-			top = truths & 1;
-			truths = truths >> 1 & (top | ~1U);
-			break;
-		case FILTER_OR:
-			top = truths & 1;
-			truths = truths >> 1 | top;
-			break;
-		case FILTER_NOT:
-			truths ^= 1;
-			break;
-		default:
-			truths = truths << 1 | filter_test(&ops[i], track);
-			break;
-		}
-	}
+	for (__u32 i = 0; i < FILTER_OPS_MAX && i < n; i++)
+		truths = filter_step(&ops[i], track, truths);
 	return truths & 1;
 }
 

@@ -108,6 +108,8 @@ struct settings {
 	__u32 recording;      /* generation of the classes, 1 to 255; 0: nobody records */
 	__s32 recorder;	      /* pid of who empties the rings of packets, */
 	__u64 recorder_began; /* and when it began, as /proc has it: pids come again */
+	__u32 parts;	      /* of the pipeline that is loaded, see stage.h */
+	__u32 _spare4;
 };
 
 #endif

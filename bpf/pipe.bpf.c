@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /* The pipeline: every packet of a node runs through the stages, in and out. */
 #include "pkt.bpf.h"
+#include "part.bpf.h"
 #include "parse.bpf.h"
 #include "node.bpf.h"
 #include "flow.bpf.h"
@@ -9,9 +10,6 @@
 #include "record.bpf.h"
 
 char LICENSE[] SEC("license") = "GPL";
-
-/* Which stages exist, decided before load: the verifier removes the others. */
-const volatile __u32 stages = STAGES_LIVE;
 
 /* Stages that are listed and not built yet. */
 #define stage_guard(at, p) NEXT

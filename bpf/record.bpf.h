@@ -72,15 +72,36 @@ static __always_inline struct tally *tally_get(__u32 slot)
 	return bpf_map_lookup_elem(&tallies, &slot);
 }
 
-/* Does the class want the packet in the draft? */
-__checked int class_wants(__u32 slot)
+/*
+ * One step of a class's filter over the packet in the draft. Checked by itself: inlined,
+ * the tests of 32 steps after each other were two thirds of all that the verifier looked
+ * at, and of what a start takes. It is run once a flow.
+ */
+__checked int class_step(__u32 slot, __u32 i, __u32 truths)
 {
 	struct class *c = class_get(slot);
 	struct packet *d = draft_get();
 
-	if (!c || !d)
+	if (!c || !d || i >= FILTER_OPS_MAX)
 		return 0;
-	return filter_run(c->ops, c->ops_n, &d->track);
+	return filter_step(&c->ops[i], &d->track, truths);
+}
+
+/* Does the class want the packet in the draft? */
+__checked int class_wants(__u32 slot)
+{
+	struct class *c = class_get(slot);
+	__u32 truths = FILTER_BEGUN;
+
+	if (!c)
+		return 0;
+#pragma clang loop unroll(disable)
+	for (__u32 i = 0; i < FILTER_OPS_MAX; i++) {
+		if (i >= c->ops_n)
+			break;
+		truths = class_step(slot, i, truths);
+	}
+	return truths & 1;
 }
 
 /* The class that was given to this end of the flow, or CLASS_NONE. */

@@ -37,6 +37,18 @@ enum {
 #undef X
 };
 
+/*
+ * What the datapath is loaded with, and what is put in its place when somebody first asks
+ * for more: user/pipeline.h. PART_WIRE, clocks in packets, is in the clock stage, but half of
+ * what there is to verify.
+ */
+#define PART_WIRE (1U << 16)
+
+enum {
+	PARTS_ALL = STAGES_LIVE | PART_WIRE,
+	PARTS_FIRST = PARTS_ALL & ~(PART_WIRE | STAGES_LIVE_mark | STAGES_LIVE_record),
+};
+
 /* A packet's direction as its node sees it: out is what the node sends. */
 enum dir { DIR_IN, DIR_OUT, DIRS_NR };
 

@@ -306,7 +306,7 @@ objects() {
 		bpftool -j map dump pinned "$PIN/events" 2>/dev/null | jq -r '
 			def hex: ltrimstr("0x") | explode | reduce .[] as $c
 				(0; . * 16 + if $c >= 97 then $c - 87 else $c - 48 end);
-			.[] | .inner_map_id // .value | if type == "array"
+			.[] | objects | .inner_map_id // .value | if type == "array"
 				then reduce (reverse[] | hex) as $byte (0; . * 256 + $byte)
 				else . end | "map \(.)"'
 		tc_filters | grep -oE 'tidemark_(in|out).* id [0-9]+' | sed 's/.* id /prog /'

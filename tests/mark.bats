@@ -278,7 +278,7 @@ while True:
 @test "a mark with an end ends" {
 	udp_echo_start b :: 7777
 	tm up -n a
-	mark add --dst :7777 --experiment 2 --activity 9 --for 1s
+	mark add --dst :7777 --experiment 2 --activity 9 --for 4s
 	[ "$(mark list --json | jq -r .activity)" = Debug ]
 	udp_ask a 1 fd00:1::2 7777
 	[ "$(counter mark_label)" = 1 ]

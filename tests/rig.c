@@ -156,6 +156,7 @@ void rig_reset(struct rig *r)
 	rig_drain(r);
 	memset(r->clocks, 0, RIG_CLOCKS * sizeof(struct clock));
 	memset(r->settings, 0, sizeof(*r->settings));
+	r->settings->parts = r->skel->rodata->stages;
 	for (int i = 0; i < RIG_CLOCKS; i++) {
 		r->clocks[i].now = RIG_BEGIN;
 		r->clocks[i].node = i + 1;

@@ -11,6 +11,7 @@
 #include "datapath.h"
 #include "log.h"
 #include "physical.h"
+#include "pipeline.h"
 #include "state.h"
 #include "units.h"
 
@@ -269,8 +270,11 @@ static int interfaces_add(struct tidemark *t, const struct datapath_options *o)
 int datapath_up(struct tidemark *t, const struct datapath_options *o, bool temporary)
 {
 	const struct discover_choice choice = datapath_choice(o);
-	int err = tidemark_create(t, &o->sizes), status;
+	struct sizes sizes = o->sizes;
+	int err, status;
 
+	sizes.parts |= o->peers.peers_n ? PART_WIRE : 0;
+	err = tidemark_create(t, &sizes);
 	if (err)
 		return exit_of(err);
 	t->settings->clock_per_host = o->clock_per_host;

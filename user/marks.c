@@ -12,6 +12,7 @@
 
 #include "marks.h"
 #include "node.h"
+#include "pipeline.h"
 
 const char *const mark_hows[MARK_HOWS_NR] = {
 	[MARK_LABEL] = "label",
@@ -376,8 +377,10 @@ static int marks_put(struct tidemark *t, struct mark *marks, size_t n, size_t *b
 {
 	size_t singles = 0;
 	bool ruled = false;
-	int err = 0;
+	int err = pipeline_need(t, STAGES_LIVE_mark);
 
+	if (err)
+		return err;
 	rules_load(t, rules);
 	rules_expire(rules);
 	for (size_t i = 0; i < n && !err; i++) {

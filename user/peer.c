@@ -18,6 +18,7 @@
 #include "node.h"
 #include "older.skel.h"
 #include "peer.h"
+#include "pipeline.h"
 #include "units.h"
 
 #define V4_PREFIX_BITS 96
@@ -111,11 +112,15 @@ int peers_apply(struct tidemark *t, const struct peer_options *o)
 	const __u32 flags = PEER_CLOCKS;
 	struct settings *s = t->settings;
 	__u32 n = s->unstamped_n;
+	int err;
 
 	if (o->no_stamp_n + n > PEER_PORTS) {
 		log_error("--no-stamp-port: more than %d", PEER_PORTS);
 		return -E2BIG;
 	}
+	err = o->peers_n ? pipeline_need(t, PART_WIRE) : 0;
+	if (err)
+		return err;
 	for (size_t i = 0; i < o->no_stamp_n; i++)
 		s->unstamped[n++] = o->no_stamp[i];
 	s->unstamped_n = n;
@@ -124,8 +129,7 @@ int peers_apply(struct tidemark *t, const struct peer_options *o)
 	s->flag_ahead_ns = CLOCK_FLAG_AHEAD_NS;
 	for (size_t i = 0; i < o->peers_n; i++)
 		if (bpf_map_update_elem(t->map[MAP_peers], &o->peers[i], &flags, BPF_ANY)) {
-			int err = -errno;
-
+			err = -errno;
 			log_error("peers: no room for another (%s)", strerror(errno));
 			return err;
 		}

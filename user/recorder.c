@@ -17,6 +17,7 @@
 #include "node.h"
 #include "packets.h"
 #include "physical.h"
+#include "pipeline.h"
 #include "recorder.h"
 #include "recstat.h"
 #include "rings.h"
@@ -330,6 +331,8 @@ struct recorder *recorder_open(struct tidemark *t, const struct class_list *clas
 		if (err)
 			log_error("rings for packets: %s; choose a smaller --ring", strerror(-err));
 	}
+	if (!err)
+		err = pipeline_need(t, STAGES_LIVE_record);
 	if (err) {
 		readers_free(r);
 		recstat_close(r->stats);

@@ -221,6 +221,12 @@ int tidemark_open(struct tidemark *t)
 	return 0;
 }
 
+/* Here alone: whoever calls the skeleton's own function gets the whole object once more. */
+struct tidemark_bpf *tidemark_object(void)
+{
+	return tidemark_bpf__open();
+}
+
 static void sizes_set(struct tidemark_bpf *skel, const struct sizes *sizes)
 {
 	unsigned flows = sizes->flows ? sizes->flows : FLOWS_DEFAULT;
@@ -364,10 +370,11 @@ int tidemark_create(struct tidemark *t, const struct sizes *sizes)
 	if (err)
 		return err;
 	pins_remove(path);
-	skel = tidemark_bpf__open();
+	skel = tidemark_object();
 	if (!skel)
 		return -errno;
 	sizes_set(skel, sizes);
+	skel->rodata->stages = PARTS_FIRST | sizes->parts;
 	/* A ring for each CPU that may ever be. The outer map holds them; nobody else does. */
 	t->rings = rings_make(cpus, sizes->ring_bytes ? sizes->ring_bytes : RING_DEFAULT);
 	err = t->rings ? bpf_map__reuse_fd(skel->maps.events, rings_map(t->rings)) : -errno;
@@ -401,6 +408,8 @@ int tidemark_create(struct tidemark *t, const struct sizes *sizes)
 		goto said;
 	}
 	err = tidemark_open(t);
+	if (!err)
+		t->settings->parts = skel->rodata->stages;
 	goto out;
 said:
 	log_error("%s: cannot make the datapath: %s", t->pin_dir, strerror(-err));
@@ -414,7 +423,7 @@ out:
 int tidemark_private(struct tidemark *t, const struct sizes *sizes, unsigned batch, int *program,
 		     int *heads, int *replayed)
 {
-	struct tidemark_bpf *skel = tidemark_bpf__open();
+	struct tidemark_bpf *skel = tidemark_object();
 	struct bpf_map *map;
 	int err, zero = 0, fd;
 
@@ -426,7 +435,7 @@ int tidemark_private(struct tidemark *t, const struct sizes *sizes, unsigned bat
 	bpf_map__set_max_entries(skel->maps.heads, batch);
 	bpf_program__set_autoload(skel->progs.replay, true);
 	bpf_program__set_autoload(skel->progs.sock_made, false);
-	skel->rodata->stages &= ~(1U << STAGE_clock);
+	skel->rodata->stages = (PARTS_FIRST & ~STAGES_LIVE_clock) | STAGES_LIVE_record;
 	err = tidemark_bpf__load(skel);
 	if (err) {
 		err = load_failed(err);

@@ -60,9 +60,11 @@ struct sizes {
 	unsigned flows; /* entries */
 	unsigned nodes;
 	size_t ring_bytes; /* of events, per CPU */
+	unsigned parts;	   /* not chosen, but known to be wanted: of the pipeline, see pipeline.h */
 };
 
 struct rings;
+struct tidemark_bpf;
 
 /*
  * An open datapath. Everything in it is owned by it and closed by tidemark_close(), which
@@ -115,6 +117,9 @@ int tidemark_private(struct tidemark *t, const struct sizes *sizes, unsigned bat
  * BTF) this returns an error, and Tidemark runs with less.
  */
 int tidemark_watch_processes(struct tidemark *t);
+
+/* The packet programs, not loaded yet; struct tidemark_bpf is the skeleton's. NULL: errno. */
+struct tidemark_bpf *tidemark_object(void);
 
 /* Undo tidemark_create(): unpin everything, close, wait until the kernel has let go. Nodes must
  * have been removed.
