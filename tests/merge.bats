@@ -217,7 +217,7 @@ merge() {
 	    clocks.append(clock)
 	assert len(clocks) == 16 and any(len(c) == 2 for c in clocks)
 	END
-	if command -v dot >/dev/null; then dot -Tsvg "$DIR/g.dot" >/dev/null; fi
+	dot -Tsvg "$DIR/g.dot" >/dev/null
 	[ "$(grep -c ' -> .*color="#0072b2"' "$DIR/g.dot")" = 4 ]
 }
 

@@ -178,6 +178,7 @@ static int entry_merged(struct entry *entry)
 		return err;
 	if (edge && strcmp(edge, "matched") == 0 && entry->line.event.flags & CAUSAL_HAS_CAUSE)
 		entry->line.event.flags |= CAUSAL_MATCHED;
+	entry->line.unknown = edge && strcmp(edge, "unknown") == 0;
 	return 0;
 }
 
@@ -332,6 +333,8 @@ int eventlog_add(const struct eventlog_line *line, void *ctx)
 	if (id < 0)
 		return (int)id;
 	event.node = (uint32_t)id;
+	if (line->unknown)
+		event.flags &= (uint8_t) ~(CAUSAL_HAS_SEQ | CAUSAL_HAS_HASH);
 	if (line->proto) {
 		id = causal_flow(causal, line->proto, line->src, line->dst);
 		if (id < 0)

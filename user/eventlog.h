@@ -3,6 +3,7 @@
 #ifndef TIDEMARK_EVENTLOG_H
 #define TIDEMARK_EVENTLOG_H
 
+#include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 
@@ -26,7 +27,8 @@ struct eventlog_line {
 	uint64_t number;	       /* of the line, from 1 */
 	const char *text;	       /* as it is, without its newline */
 	size_t len;
-	uint64_t at; /* where it begins, in bytes */
+	uint64_t at;  /* where it begins, in bytes */
+	bool unknown; /* an earlier merge looked for its cause, and could not say */
 };
 
 typedef int (*eventlog_fn)(const struct eventlog_line *line, void *ctx);
@@ -39,7 +41,9 @@ typedef int (*eventlog_fn)(const struct eventlog_line *line, void *ctx);
 int eventlog_each(FILE *file, eventlog_fn fn, void *ctx, void (*progress)(uint64_t lines),
 		  struct eventlog_error *error);
 
-/* For eventlog_each(): adds to the struct causal that ctx is. */
+/* For eventlog_each(): adds to the struct causal that ctx is. What a merge left without a cause is
+ * left so: of what contradicts itself it has seen more than can be seen here.
+ */
 int eventlog_add(const struct eventlog_line *line, void *ctx);
 
 #endif

@@ -407,8 +407,13 @@ unsigned graph_colour_of(const struct graph *graph, const struct graph_event *ef
 {
 	if (graph->colour == GRAPH_BY_EDGE)
 		return effect->label == PAIRS_IN_BAND ? 0 : effect->label == PAIRS_MATCHED ? 1 : 6;
-	if (graph->colour == GRAPH_BY_MARK && !*graph_word(graph, effect, WORD_MARK))
-		return 6;
+	/* A message has the mark its sender gave it, where only that host has the rule. */
+	if (graph->colour == GRAPH_BY_MARK && !*graph_word(graph, effect, WORD_MARK)) {
+		if (effect->cause == GRAPH_NONE ||
+		    !*graph_word(graph, &graph->events[effect->cause], WORD_MARK))
+			return 6;
+		effect = &graph->events[effect->cause];
+	}
 	return effect->colour % (GRAPH_COLOURS - 1);
 }
 

@@ -401,7 +401,8 @@ static void counts_say(const struct merge *merge)
 	if (counts->circles)
 		log_warn(
 			"%llu times a message would have been its own cause, and was left out; are "
-			"bursts per flow (--burst flow), or is a log not what it says?",
+			"bursts per flow (--burst flow), was a datagram doubled on its way, or is a log "
+			"not what it says?",
 			(unsigned long long)counts->circles);
 	if (counts->lost)
 		log_info("%llu events were lost, so this is not all that happened",
