@@ -16,7 +16,8 @@
 #define BATCH_BYTES (2 << 20)
 #define BATCH_PACKETS 16384
 #define BATCHES_KEPT 8 /* for the next ones, rather than freed */
-#define TICK_NS (40 * 1000 * 1000)
+#define TICK_NS (20 * 1000 * 1000)   /* shorter than RECORDER_DRAIN_NS: what is drained is told at once */
+#define IDLE_NS (500 * 1000 * 1000) /* when nothing came: age and budgets are still looked at */
 #define DEVICES 4096 /* hash slots; more devices than that are named by numbers */
 #define NODES 64     /* whose gaps are told apart, a class */
 
@@ -64,12 +65,13 @@ struct packets {
 	struct device *devices[DEVICES];
 	struct batch *filling, *free;
 	unsigned free_n;
+	bool told; /* the writer's: nothing was written that the last tick did not tell */
 
 	pthread_mutex_t queue;
 	pthread_cond_t changed;
 	struct batch *first, **last;
 	__u64 writing_since_ns; /* oldest packet of what is in the writer's hands */
-	bool stop;
+	bool stop, waiting; /* waiting: for the writer, who wakes nobody else */
 
 	pthread_mutex_t disk;	/* held while something is written, which may take long, */
 	pthread_mutex_t counts; /* and this never longer than a copy takes */
@@ -205,12 +207,14 @@ static void ticks(struct packets *p)
 	struct segments_stats stats;
 	int err;
 
+	p->told = true;
 	for (__u32 i = 0; i < CLASSES; i++) {
 		struct held *h = &p->held[i];
 
 		if (!h->segments)
 			continue;
 		err = segments_tick(h->segments, now);
+		p->told &= !err;
 		disk_state(p, h, err);
 		if (!err)
 			misses_tell(p, h);
@@ -256,31 +260,44 @@ static struct batch *batch_await(struct packets *p, __u64 due_ns)
 	return b;
 }
 
+/* With what is there to say, and nothing more to write first; but not for ever. */
+static void tick_if_due(struct packets *p, bool more, __u64 *due_ns)
+{
+	__u64 now = monotonic_ns();
+
+	if (now < *due_ns || (more && now < *due_ns + TICK_NS))
+		return;
+	ticks(p);
+	*due_ns = monotonic_ns() + TICK_NS;
+}
+
 static void *write_all(void *arg)
 {
 	struct packets *p = arg;
 	__u64 due_ns = monotonic_ns() + TICK_NS;
 	struct batch *b;
+	bool more;
 
 	pthread_mutex_lock(&p->queue);
 	for (;;) {
-		b = batch_await(p, due_ns);
+		b = batch_await(p, p->told ? due_ns + IDLE_NS : due_ns);
 		if (!b && p->stop)
 			break;
+		more = p->first != NULL;
 		pthread_mutex_unlock(&p->queue);
 		pthread_mutex_lock(&p->disk);
 		for (__u32 i = 0; b && i < b->n; i++)
 			entry_write(p, b, &b->entry[i]);
-		if (monotonic_ns() >= due_ns) {
-			ticks(p);
-			due_ns = monotonic_ns() + TICK_NS;
-		}
+		if (b)
+			p->told = false;
+		tick_if_due(p, more, &due_ns);
 		pthread_mutex_unlock(&p->disk);
 		pthread_mutex_lock(&p->queue);
 		p->writing_since_ns = 0;
 		if (b)
 			batch_free(p, b);
-		pthread_cond_broadcast(&p->changed);
+		if (p->waiting)
+			pthread_cond_broadcast(&p->changed);
 	}
 	pthread_mutex_unlock(&p->queue);
 	return NULL;
@@ -395,9 +412,11 @@ static bool has_room(struct packets *p, struct held *h, size_t size)
 		return false;
 	packets_flush(p);
 	pthread_mutex_lock(&p->queue);
+	p->waiting = true;
 	while (__atomic_load_n(&h->waiting_bytes, __ATOMIC_RELAXED) + size > h->mem_bytes &&
 	       __atomic_load_n(&h->waiting_bytes, __ATOMIC_RELAXED))
 		pthread_cond_wait(&p->changed, &p->queue);
+	p->waiting = false;
 	pthread_mutex_unlock(&p->queue);
 	return true;
 }
@@ -458,7 +477,7 @@ static void batch_sort(struct batch *b)
 		}
 }
 
-void packets_flush(struct packets *p)
+void packets_turn(struct packets *p)
 {
 	struct batch *b = p->filling;
 
@@ -470,8 +489,14 @@ void packets_flush(struct packets *p)
 	pthread_mutex_lock(&p->queue);
 	*p->last = b;
 	p->last = &b->next;
-	pthread_cond_broadcast(&p->changed);
 	pthread_mutex_unlock(&p->queue);
+}
+
+void packets_flush(struct packets *p)
+{
+	packets_turn(p);
+	if (__atomic_load_n(&p->first, __ATOMIC_RELAXED))
+		pthread_cond_broadcast(&p->changed);
 }
 
 void packets_gap(struct packets *p, __u32 slot, __u32 node, __u64 from_ns, __u64 to_ns,

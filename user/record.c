@@ -28,6 +28,7 @@
 #include "units.h"
 
 #define SECOND_NS 1000000000ULL
+#define LOOK_NS (SECOND_NS / 10) /* is the datapath still there? */
 #define ORDERS 64
 #define CPUS_WOKEN 64 /* rings that may wake us; more are emptied by timer only */
 
@@ -52,7 +53,7 @@ struct record {
 	struct discover *discover;
 	int promisc; /* a socket, while it is open */
 	bool open, gone, stop;
-	__u64 end_ns, last_second_ns;
+	__u64 end_ns, last_second_ns, last_look_ns;
 	sigset_t signals;
 };
 
@@ -64,9 +65,13 @@ static void drain(struct record *r)
 {
 	__u64 now = physical_monotonic_ns();
 
-	if (faccessat(r->t.dir, "settings", F_OK, 0)) {
+	if (now >= r->last_look_ns + LOOK_NS) {
+		r->last_look_ns = now;
+		r->gone = faccessat(r->t.dir, "settings", F_OK, 0) != 0;
+	}
+	if (r->gone) {
 		log_info("the datapath was taken down");
-		r->gone = r->stop = true;
+		r->stop = true;
 		return;
 	}
 	discover_tick(r->discover);

@@ -92,8 +92,9 @@ static bool rings_consume(struct recorder *r)
 		r->passed = 0;
 		if (r->rings[cpu] && ring_buffer__consume(r->rings[cpu]) == -EAGAIN)
 			more = true;
-		packets_flush(r->packets);
+		packets_turn(r->packets);
 	}
+	packets_flush(r->packets);
 	return more;
 }
 
