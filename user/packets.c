@@ -16,10 +16,12 @@
 #define BATCH_BYTES (2 << 20)
 #define BATCH_PACKETS 16384
 #define BATCHES_KEPT 8 /* for the next ones, rather than freed */
-#define TICK_NS (20 * 1000 * 1000)   /* shorter than RECORDER_DRAIN_NS: what is drained is told at once */
+#define TICK_NS \
+	(20 * 1000 * 1000) /* shorter than RECORDER_DRAIN_NS: what is drained is told at once */
 #define IDLE_NS (500 * 1000 * 1000) /* when nothing came: age and budgets are still looked at */
-#define DEVICES 4096 /* hash slots; more devices than that are named by numbers */
-#define NODES 64     /* whose gaps are told apart, a class */
+#define AHEAD 8			    /* packets whose flows are fetched before they are needed */
+#define DEVICES 4096		    /* hash slots; more devices than that are named by numbers */
+#define NODES 64		    /* whose gaps are told apart, a class */
 
 struct device {
 	__u32 node, device;
@@ -30,6 +32,8 @@ struct device {
 struct entry {
 	__u64 wall_ns;
 	__u32 at; /* in bytes */
+	__u32 hash;
+	__u32 class;
 	struct device *device;
 };
 
@@ -71,7 +75,7 @@ struct packets {
 	pthread_cond_t changed;
 	struct batch *first, **last;
 	__u64 writing_since_ns; /* oldest packet of what is in the writer's hands */
-	bool stop, waiting; /* waiting: for the writer, who wakes nobody else */
+	bool stop, waiting;	/* waiting: for the writer, who wakes nobody else */
 
 	pthread_mutex_t disk;	/* held while something is written, which may take long, */
 	pthread_mutex_t counts; /* and this never longer than a copy takes */
@@ -181,16 +185,17 @@ static void entry_write(struct packets *p, const struct batch *b, const struct e
 	const struct packet *packet = (const void *)(b->bytes + e->at);
 	struct held *h = &p->held[packet->track.class];
 	struct device *d = e->device;
-	int err = 0;
+	int err = h->segments ? 0 : -EBADF; /* its class could not be opened again */
 
-	if (d && !(d->told & 1U << packet->track.class)) {
+	if (!err && d && !(d->told & 1U << packet->track.class)) {
 		d->told |= 1U << packet->track.class;
 		segments_device(h->segments, d->node, d->device, d->node_name, d->device_name,
 				p->o.linktype		    ? p->o.linktype
 				: packet->flags & PACKET_L3 ? 101
 							    : 1);
 	}
-	err = segments_write(h->segments, packet, packet + 1);
+	if (!err)
+		err = segments_write_hashed(h->segments, packet, packet + 1, e->hash);
 	if (err)
 		miss_packet(p, h, MISS_DISK, packet);
 	if (err)
@@ -199,6 +204,22 @@ static void entry_write(struct packets *p, const struct batch *b, const struct e
 	__atomic_sub_fetch(&h->waiting_packets, 1, __ATOMIC_RELAXED);
 	if (packet->wall_ns > p->latest_ns)
 		p->latest_ns = packet->wall_ns;
+}
+
+static void entry_await(struct packets *p, const struct batch *b, __u32 i, bool near)
+{
+	if (i < b->n && p->held[b->entry[i].class].segments)
+		segments_await(p->held[b->entry[i].class].segments, b->entry[i].hash, near);
+}
+
+static void batch_write(struct packets *p, const struct batch *b)
+{
+	for (__u32 i = 0; i < b->n; i++) {
+		entry_await(p, b, i + 2 * AHEAD, false);
+		entry_await(p, b, i + AHEAD, true);
+		entry_write(p, b, &b->entry[i]);
+	}
+	p->told = false;
 }
 
 static void ticks(struct packets *p)
@@ -286,10 +307,8 @@ static void *write_all(void *arg)
 		more = p->first != NULL;
 		pthread_mutex_unlock(&p->queue);
 		pthread_mutex_lock(&p->disk);
-		for (__u32 i = 0; b && i < b->n; i++)
-			entry_write(p, b, &b->entry[i]);
 		if (b)
-			p->told = false;
+			batch_write(p, b);
 		tick_if_due(p, more, &due_ns);
 		pthread_mutex_unlock(&p->disk);
 		pthread_mutex_lock(&p->queue);
@@ -449,6 +468,8 @@ void packets_put(struct packets *p, const struct packet *packet, const void *byt
 	b->entry[b->n++] = (struct entry){
 		.wall_ns = packet->wall_ns,
 		.at = b->used,
+		.hash = segments_hash(packet),
+		.class = packet->track.class,
 		.device = device_find(p, packet->track.flow.node, packet->track.device),
 	};
 	memcpy(b->bytes + b->used, packet, sizeof(*packet));
