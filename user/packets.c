@@ -20,8 +20,9 @@
 	(20 * 1000 * 1000) /* shorter than RECORDER_DRAIN_NS: what is drained is told at once */
 #define IDLE_NS (500 * 1000 * 1000) /* when nothing came: age and budgets are still looked at */
 #define AHEAD 8			    /* packets whose flows are fetched before they are needed */
-#define DEVICES 4096		    /* hash slots; more devices than that are named by numbers */
-#define NODES 64		    /* whose gaps are told apart, a class */
+#define UNRIPE_NS (100 * 1000 * 1000)
+#define DEVICES 4096 /* hash slots; more devices than that are named by numbers */
+#define NODES 64     /* whose gaps are told apart, a class */
 
 struct device {
 	__u32 node, device;
@@ -68,6 +69,7 @@ struct packets {
 	struct held held[CLASSES];
 	struct device *devices[DEVICES];
 	struct batch *filling, *free;
+	struct entry spare[BATCH_PACKETS];
 	unsigned free_n;
 	bool told; /* the writer's: nothing was written that the last tick did not tell */
 
@@ -400,6 +402,11 @@ int packets_class(struct packets *p, __u32 slot, const struct class_spec *spec)
 	return err;
 }
 
+static __u32 packet_size(const struct packet *packet)
+{
+	return (sizeof(*packet) + packet->kept + 7) & ~7U;
+}
+
 static struct batch *batch_new(struct packets *p)
 {
 	struct batch *b;
@@ -442,7 +449,7 @@ static bool has_room(struct packets *p, struct held *h, size_t size)
 
 void packets_put(struct packets *p, const struct packet *packet, const void *bytes)
 {
-	size_t size = (sizeof(*packet) + packet->kept + 7) & ~7ULL;
+	size_t size = packet_size(packet);
 	struct held *h;
 	struct batch *b;
 
@@ -479,45 +486,95 @@ void packets_put(struct packets *p, const struct packet *packet, const void *byt
 	__atomic_add_fetch(&h->waiting_packets, 1, __ATOMIC_RELAXED);
 }
 
-static int entry_compare(const void *a, const void *b)
+/* Two runs, each in order and one behind the other: only the first needs another place. */
+static void runs_merge(struct entry *spare, struct entry *from, __u32 middle, __u32 n)
 {
-	const struct entry *x = a, *y = b;
+	__u32 left = 0, right = middle;
 
-	if (x->wall_ns != y->wall_ns)
-		return x->wall_ns < y->wall_ns ? -1 : 1;
-	return x->at < y->at ? -1 : x->at > y->at;
+	memcpy(spare, from, middle * sizeof(*from));
+	for (__u32 to = 0; left < middle; to++)
+		if (right < n && from[right].wall_ns < spare[left].wall_ns)
+			from[to] = from[right++];
+		else
+			from[to] = spare[left++];
 }
 
-/* One CPU's packets are in order already; a file's stay in the file's. */
-static void batch_sort(struct batch *b)
+static __u32 run_end(const struct batch *b, __u32 i)
 {
-	for (__u32 i = 1; i < b->n; i++)
-		if (b->entry[i].wall_ns < b->entry[i - 1].wall_ns) {
-			qsort(b->entry, b->n, sizeof(*b->entry), entry_compare);
-			return;
+	for (i++; i < b->n && b->entry[i].wall_ns >= b->entry[i - 1].wall_ns; i++)
+		;
+	return i;
+}
+
+/* Each CPU's packets are in order already, so there are about as many runs as CPUs. */
+static void batch_sort(struct packets *p, struct batch *b)
+{
+	__u32 end = run_end(b, 0);
+
+	while (end < b->n) {
+		for (__u32 from = 0, middle = end; from < b->n; from = end) {
+			middle = run_end(b, from);
+			end = middle < b->n ? run_end(b, middle) : middle;
+			runs_merge(p->spare, b->entry + from, middle - from, end - from);
 		}
+		end = run_end(b, 0);
+	}
 }
 
-void packets_turn(struct packets *p)
+/*
+ * One ring is emptied after the other: what comes in meanwhile may be later than what still
+ * stands in the next one. It waits for its turn, unless its node's clock is just set ahead.
+ */
+static __u32 batch_ripe(const struct batch *b, __u64 until_ns)
 {
-	struct batch *b = p->filling;
+	__u32 n = b->n;
+
+	while (n && b->entry[n - 1].wall_ns > until_ns &&
+	       b->entry[n - 1].wall_ns - until_ns < UNRIPE_NS)
+		n--;
+	return n;
+}
+
+static void hand_over(struct packets *p, __u64 until_ns)
+{
+	struct batch *b = p->filling, *rest = NULL;
+	__u32 n, from, size;
 
 	if (!b || !b->n)
 		return;
 	if (!p->o.patient)
-		batch_sort(b);
-	p->filling = NULL;
+		batch_sort(p, b);
+	n = batch_ripe(b, until_ns);
+	if (!n)
+		return;
+	if (n < b->n)
+		rest = batch_new(p);
+	for (__u32 i = n; rest && i < b->n; i++) {
+		from = b->entry[i].at;
+		size = packet_size((const void *)(b->bytes + from));
+		rest->entry[rest->n] = b->entry[i];
+		rest->entry[rest->n++].at = rest->used;
+		memcpy(rest->bytes + rest->used, b->bytes + from, size);
+		rest->used += size;
+	}
+	if (rest)
+		b->n = n;
+	p->filling = rest;
 	pthread_mutex_lock(&p->queue);
 	*p->last = b;
 	p->last = &b->next;
 	pthread_mutex_unlock(&p->queue);
+	pthread_cond_broadcast(&p->changed);
 }
 
 void packets_flush(struct packets *p)
 {
-	packets_turn(p);
-	if (__atomic_load_n(&p->first, __ATOMIC_RELAXED))
-		pthread_cond_broadcast(&p->changed);
+	hand_over(p, ~0ULL);
+}
+
+void packets_flush_until(struct packets *p, __u64 until_ns)
+{
+	hand_over(p, until_ns);
 }
 
 void packets_gap(struct packets *p, __u32 slot, __u32 node, __u64 from_ns, __u64 to_ns,
