@@ -76,6 +76,10 @@ dumped() { # PACKETS
 	[ "$(frames count "$DIR/dump.pcap")" = "$1" ]
 }
 
+assignments_are() { # NUMBER
+	[ "$(bpftool map dump pinned "$PIN/assignments" -j | jq length)" = "$1" ]
+}
+
 stats_sum() { # FIELD
 	jq -s "map(.$1) | add" "$OUT/stats.jsonl"
 }
@@ -171,6 +175,30 @@ stats_sum() { # FIELD
 	run rec --suspend 'conn 1.2.3.4:5'
 	[ "$status" != 0 ]
 	nothing_attached
+}
+
+@test "a configuration of Time Machine is recorded by, and what means nothing here is said" {
+	trace_make 3000 300 -o
+	cat >"$DIR/tm.cfg" <<-EOF
+	main { workdir "$OUT"; read_tracefile "$DIR/trace.pcap"; index "ip" disk; conn_timeout 180; }
+	class "web" { filter "port 80 or port 443"; precedence 50; cutoff no; }
+	class "all" { filter ""; precedence 10; cutoff 2k; }
+	EOF
+	run rec --from timemachine "$DIR/tm.cfg"
+	[ "$status" = 0 ]
+	[[ $output == *'tm.cfg:1: conn_timeout means nothing here: '* ]]
+	[ "$(stats_sum 'stored_packets + .cut_packets')" = 3000 ]
+	jq -se 'map(select(.class == "web" and .cut_packets == 0 and .stored_packets > 0)) |
+		length == 1' "$OUT/stats.jsonl"
+	jq -se 'map(select(.class == "all" and .cut_packets > 0)) | length == 1' "$OUT/stats.jsonl"
+	sed -i 's/port 443/tcp[13] = 2/' "$DIR/tm.cfg"
+	rm -rf "$OUT"
+	run rec --from timemachine "$DIR/tm.cfg"
+	[ "$status" = 2 ]
+	[[ $output == *'tm.cfg:2: class web: filter: '* ]]
+	[ ! -e "$OUT" ]
+	run rec --from tcpdump "$DIR/tm.cfg"
+	[ "$status" = 2 ]
 }
 
 # ---- the wire ---------------------------------------------------------------------------
@@ -294,6 +322,45 @@ stats_sum() { # FIELD
 	[ "$(of_class cut_packets few)" = 10 ]
 	run rec --suspend 'conn 10.1.0.1:1 10.1.0.2:2'
 	[ "$status" = 1 ]
+	record_stop
+}
+
+@test "classes are read again on SIGHUP, open flows are asked again, and a wrong file changes nothing" {
+	node a b
+	wire a b 1
+	udp_echo_start b 10.1.0.2 7000
+	echo 'class "all" { cutoff no; }' >"$DIR/tm.cfg"
+	record_start -d "$OUT" -n netns:b --from timemachine "$DIR/tm.cfg"
+	udp_ask a 2 10.1.0.2 7000
+	await 5 holds "stored_packets" -ge 4
+	echo 'class "all" { cutoff lots; }' >"$DIR/tm.cfg"
+	kill -HUP "$RECORDER"
+	await_line "$DIR/record.words" 'not reloaded; recording goes on as before'
+	udp_ask a 2 10.1.0.2 7000
+	[ "$(of_class cut_packets)" = 0 ]
+	printf '%s\n' 'class "none" { cutoff 0; filter "port 7000"; precedence 9; }' \
+		'class "all" { cutoff no; }' >"$DIR/tm.cfg"
+	kill -HUP "$RECORDER"
+	await_line "$DIR/record.words" 'reloaded, 2 classes'
+	udp_ask a 3 10.1.0.2 7000
+	[ "$(of_class cut_packets none)" = 6 ]
+	[ "$("$TIDEMARK" query -d "$OUT" 'port 7000' --count)" = 8 ]
+	record_stop
+}
+
+@test "a class given to a host ends with its time, and the flow is asked again" {
+	node a b
+	wire a b 1
+	udp_echo_start b 10.1.0.2 7000
+	record_start -d "$OUT" -n netns:b --class all: --class 'few:cutoff=0,precedence=1,filter=port 1'
+	rec --assign 10.1.0.1:few:1s
+	[ "$("$TIDEMARK" show record --json --pin-dir "$PIN" | grep -c few)" = 1 ]
+	udp_ask a 1 10.1.0.2 7000
+	[ "$(of_class cut_packets few)" = 2 ]
+	await 10 assignments_are 0
+	udp_ask a 1 10.1.0.2 7000
+	[ "$(of_class cut_packets few)" = 2 ]
+	await 5 holds "stored_packets" -ge 2
 	record_stop
 }
 

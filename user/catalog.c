@@ -46,7 +46,7 @@ static int slots_grow(struct catalog *c)
 	if (!slots)
 		return -ENOMEM;
 	for (__u32 t = 0; t < c->tracks_n; t++) {
-		__u32 at = (__u32)XXH3_64bits(&c->tracks[t].track, sizeof(struct track));
+		__u32 at = catalog_hash(&c->tracks[t].track);
 
 		while (slots[at & (n - 1)])
 			at++;
@@ -58,13 +58,36 @@ static int slots_grow(struct catalog *c)
 	return 0;
 }
 
+__u32 catalog_hash(const struct track *track)
+{
+	return (__u32)XXH3_64bits(track, sizeof(*track));
+}
+
 __s64 catalog_track(struct catalog *c, const struct track *track)
 {
-	__u32 at, slot;
+	return catalog_track_hashed(c, track, catalog_hash(track));
+}
+
+void catalog_await_slot(const struct catalog *c, __u32 hash)
+{
+	if (c->slots_n)
+		__builtin_prefetch(&c->slots[hash & (c->slots_n - 1)]);
+}
+
+void catalog_await_track(const struct catalog *c, __u32 hash)
+{
+	__u32 slot = c->slots_n ? c->slots[hash & (c->slots_n - 1)] : 0;
+
+	for (__u32 at = 0; slot && at < sizeof(*c->tracks); at += 64)
+		__builtin_prefetch((const char *)&c->tracks[slot - 1] + at);
+}
+
+__s64 catalog_track_hashed(struct catalog *c, const struct track *track, __u32 hash)
+{
+	__u32 at = hash, slot;
 
 	if (c->tracks_n >= c->slots_n / 2 && slots_grow(c))
 		return -ENOMEM;
-	at = (__u32)XXH3_64bits(track, sizeof(*track));
 	while ((slot = c->slots[at & (c->slots_n - 1)])) {
 		if (!memcmp(&c->tracks[slot - 1].track, track, sizeof(*track)))
 			return slot - 1;

@@ -19,6 +19,7 @@ struct catalog_track {
 	struct track track;
 	__u32 said; /* for the writer: what the file said last of this flow's mark and process */
 	__u32 interface; /* for the writer: number + 1, 0 not asked yet */
+	__u32 current;	 /* for the writer: this is what was said last */
 	__u64 first_ns, last_ns;
 	__u64 first_stamp, last_stamp;
 	__u64 wire[2]; /* bytes, by direction: [1] from local to remote */
@@ -69,6 +70,15 @@ void catalog_free(struct catalog *c);
 
 /* The number of a track, made if it is new. -ENOMEM. */
 __s64 catalog_track(struct catalog *c, const struct track *track);
+
+/*
+ * Of many flows at once none is in the cache, so that whoever adds a packet mostly waits for
+ * memory. Who knows which come next asks for them earlier: the slot, and later the track.
+ */
+__u32 catalog_hash(const struct track *track);
+void catalog_await_slot(const struct catalog *c, __u32 hash);
+void catalog_await_track(const struct catalog *c, __u32 hash);
+__s64 catalog_track_hashed(struct catalog *c, const struct track *track, __u32 hash);
 
 /* The number of an interface; -ENOENT. */
 __s64 catalog_device_find(const struct catalog *c, __u32 node, __u32 device, __u16 linktype);

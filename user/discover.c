@@ -253,7 +253,8 @@ static int newcomer(void *ctx, void *data, size_t size)
 	struct netns_seen seen = { .pid = n->pid };
 	__u32 id;
 
-	if (size < sizeof(*n))
+	/* With interfaces alone nobody is looked for; who rang once is not rung for again. */
+	if (size < sizeof(*n) || (!d->choice->all && !d->choice->selectors_n))
 		return 0;
 	seen.fd = netns_open_pid(n->pid);
 	if (seen.fd < 0 || netns_inode(seen.fd, &seen.inode)) {

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /* Indexes built: a catalog sorted by everything one may ask for. */
+#include <endian.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -119,9 +120,24 @@ static void track_keys(struct builder *b, const struct track *t, __u32 n)
 static int pair_compare(const void *a, const void *b)
 {
 	const struct pair *x = a, *y = b;
-	int by_key = memcmp(x->key, y->key, sizeof(x->key));
+	__u64 from[2], to[2];
 
-	return by_key ? by_key : (x->posting > y->posting) - (x->posting < y->posting);
+	memcpy(from, x->key, sizeof(from));
+	memcpy(to, y->key, sizeof(to));
+	for (int i = 0; i < 2; i++)
+		if (from[i] != to[i])
+			return be64toh(from[i]) < be64toh(to[i]) ? -1 : 1;
+	return (x->posting > y->posting) - (x->posting < y->posting);
+}
+
+/* Of many keys there are few, or one: node, device, ethertype come in order as they are. */
+static void pairs_sort(struct pairs *p)
+{
+	for (__u32 i = 1; i < p->n; i++)
+		if (pair_compare(&p->at[i - 1], &p->at[i]) > 0) {
+			qsort(p->at, p->n, sizeof(*p->at), pair_compare);
+			return;
+		}
 }
 
 static void add_varint(struct text *text, __u64 value)
@@ -174,8 +190,7 @@ static void keys_build(struct builder *b, enum index_key key, struct text *out, 
 	struct pairs *p = &b->pairs[key];
 	struct text places = {};
 
-	if (p->n)
-		qsort(p->at, p->n, sizeof(*p->at), pair_compare);
+	pairs_sort(p);
 	for (__u32 i = 0, n; i < p->n; i += n) {
 		for (n = 1; i + n < p->n && !memcmp(p->at[i].key, p->at[i + n].key, 16); n++)
 			;

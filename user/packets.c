@@ -16,7 +16,11 @@
 #define BATCH_BYTES (2 << 20)
 #define BATCH_PACKETS 16384
 #define BATCHES_KEPT 8 /* for the next ones, rather than freed */
-#define TICK_NS (40 * 1000 * 1000)
+#define TICK_NS \
+	(20 * 1000 * 1000) /* shorter than RECORDER_DRAIN_NS: what is drained is told at once */
+#define IDLE_NS (500 * 1000 * 1000) /* when nothing came: age and budgets are still looked at */
+#define AHEAD 8			    /* packets whose flows are fetched before they are needed */
+#define UNRIPE_NS (100 * 1000 * 1000)
 #define DEVICES 4096 /* hash slots; more devices than that are named by numbers */
 #define NODES 64     /* whose gaps are told apart, a class */
 
@@ -29,6 +33,8 @@ struct device {
 struct entry {
 	__u64 wall_ns;
 	__u32 at; /* in bytes */
+	__u32 hash;
+	__u32 class;
 	struct device *device;
 };
 
@@ -63,13 +69,15 @@ struct packets {
 	struct held held[CLASSES];
 	struct device *devices[DEVICES];
 	struct batch *filling, *free;
+	struct entry spare[BATCH_PACKETS];
 	unsigned free_n;
+	bool told; /* the writer's: nothing was written that the last tick did not tell */
 
 	pthread_mutex_t queue;
 	pthread_cond_t changed;
 	struct batch *first, **last;
 	__u64 writing_since_ns; /* oldest packet of what is in the writer's hands */
-	bool stop;
+	bool stop, waiting;	/* waiting: for the writer, who wakes nobody else */
 
 	pthread_mutex_t disk;	/* held while something is written, which may take long, */
 	pthread_mutex_t counts; /* and this never longer than a copy takes */
@@ -179,16 +187,17 @@ static void entry_write(struct packets *p, const struct batch *b, const struct e
 	const struct packet *packet = (const void *)(b->bytes + e->at);
 	struct held *h = &p->held[packet->track.class];
 	struct device *d = e->device;
-	int err = 0;
+	int err = h->segments ? 0 : -EBADF; /* its class could not be opened again */
 
-	if (d && !(d->told & 1U << packet->track.class)) {
+	if (!err && d && !(d->told & 1U << packet->track.class)) {
 		d->told |= 1U << packet->track.class;
 		segments_device(h->segments, d->node, d->device, d->node_name, d->device_name,
 				p->o.linktype		    ? p->o.linktype
 				: packet->flags & PACKET_L3 ? 101
 							    : 1);
 	}
-	err = segments_write(h->segments, packet, packet + 1);
+	if (!err)
+		err = segments_write_hashed(h->segments, packet, packet + 1, e->hash);
 	if (err)
 		miss_packet(p, h, MISS_DISK, packet);
 	if (err)
@@ -199,18 +208,36 @@ static void entry_write(struct packets *p, const struct batch *b, const struct e
 		p->latest_ns = packet->wall_ns;
 }
 
+static void entry_await(struct packets *p, const struct batch *b, __u32 i, bool near)
+{
+	if (i < b->n && p->held[b->entry[i].class].segments)
+		segments_await(p->held[b->entry[i].class].segments, b->entry[i].hash, near);
+}
+
+static void batch_write(struct packets *p, const struct batch *b)
+{
+	for (__u32 i = 0; i < b->n; i++) {
+		entry_await(p, b, i + 2 * AHEAD, false);
+		entry_await(p, b, i + AHEAD, true);
+		entry_write(p, b, &b->entry[i]);
+	}
+	p->told = false;
+}
+
 static void ticks(struct packets *p)
 {
 	__u64 now = p->o.patient ? p->latest_ns : physical_now_ns();
 	struct segments_stats stats;
 	int err;
 
+	p->told = true;
 	for (__u32 i = 0; i < CLASSES; i++) {
 		struct held *h = &p->held[i];
 
 		if (!h->segments)
 			continue;
 		err = segments_tick(h->segments, now);
+		p->told &= !err;
 		disk_state(p, h, err);
 		if (!err)
 			misses_tell(p, h);
@@ -256,31 +283,42 @@ static struct batch *batch_await(struct packets *p, __u64 due_ns)
 	return b;
 }
 
+/* With what is there to say, and nothing more to write first; but not for ever. */
+static void tick_if_due(struct packets *p, bool more, __u64 *due_ns)
+{
+	__u64 now = monotonic_ns();
+
+	if (now < *due_ns || (more && now < *due_ns + TICK_NS))
+		return;
+	ticks(p);
+	*due_ns = monotonic_ns() + TICK_NS;
+}
+
 static void *write_all(void *arg)
 {
 	struct packets *p = arg;
 	__u64 due_ns = monotonic_ns() + TICK_NS;
 	struct batch *b;
+	bool more;
 
 	pthread_mutex_lock(&p->queue);
 	for (;;) {
-		b = batch_await(p, due_ns);
+		b = batch_await(p, p->told ? due_ns + IDLE_NS : due_ns);
 		if (!b && p->stop)
 			break;
+		more = p->first != NULL;
 		pthread_mutex_unlock(&p->queue);
 		pthread_mutex_lock(&p->disk);
-		for (__u32 i = 0; b && i < b->n; i++)
-			entry_write(p, b, &b->entry[i]);
-		if (monotonic_ns() >= due_ns) {
-			ticks(p);
-			due_ns = monotonic_ns() + TICK_NS;
-		}
+		if (b)
+			batch_write(p, b);
+		tick_if_due(p, more, &due_ns);
 		pthread_mutex_unlock(&p->disk);
 		pthread_mutex_lock(&p->queue);
 		p->writing_since_ns = 0;
 		if (b)
 			batch_free(p, b);
-		pthread_cond_broadcast(&p->changed);
+		if (p->waiting)
+			pthread_cond_broadcast(&p->changed);
 	}
 	pthread_mutex_unlock(&p->queue);
 	return NULL;
@@ -364,6 +402,11 @@ int packets_class(struct packets *p, __u32 slot, const struct class_spec *spec)
 	return err;
 }
 
+static __u32 packet_size(const struct packet *packet)
+{
+	return (sizeof(*packet) + packet->kept + 7) & ~7U;
+}
+
 static struct batch *batch_new(struct packets *p)
 {
 	struct batch *b;
@@ -395,16 +438,18 @@ static bool has_room(struct packets *p, struct held *h, size_t size)
 		return false;
 	packets_flush(p);
 	pthread_mutex_lock(&p->queue);
+	p->waiting = true;
 	while (__atomic_load_n(&h->waiting_bytes, __ATOMIC_RELAXED) + size > h->mem_bytes &&
 	       __atomic_load_n(&h->waiting_bytes, __ATOMIC_RELAXED))
 		pthread_cond_wait(&p->changed, &p->queue);
+	p->waiting = false;
 	pthread_mutex_unlock(&p->queue);
 	return true;
 }
 
 void packets_put(struct packets *p, const struct packet *packet, const void *bytes)
 {
-	size_t size = (sizeof(*packet) + packet->kept + 7) & ~7ULL;
+	size_t size = packet_size(packet);
 	struct held *h;
 	struct batch *b;
 
@@ -430,6 +475,8 @@ void packets_put(struct packets *p, const struct packet *packet, const void *byt
 	b->entry[b->n++] = (struct entry){
 		.wall_ns = packet->wall_ns,
 		.at = b->used,
+		.hash = segments_hash(packet),
+		.class = packet->track.class,
 		.device = device_find(p, packet->track.flow.node, packet->track.device),
 	};
 	memcpy(b->bytes + b->used, packet, sizeof(*packet));
@@ -439,39 +486,95 @@ void packets_put(struct packets *p, const struct packet *packet, const void *byt
 	__atomic_add_fetch(&h->waiting_packets, 1, __ATOMIC_RELAXED);
 }
 
-static int entry_compare(const void *a, const void *b)
+/* Two runs, each in order and one behind the other: only the first needs another place. */
+static void runs_merge(struct entry *spare, struct entry *from, __u32 middle, __u32 n)
 {
-	const struct entry *x = a, *y = b;
+	__u32 left = 0, right = middle;
 
-	if (x->wall_ns != y->wall_ns)
-		return x->wall_ns < y->wall_ns ? -1 : 1;
-	return x->at < y->at ? -1 : x->at > y->at;
+	memcpy(spare, from, middle * sizeof(*from));
+	for (__u32 to = 0; left < middle; to++)
+		if (right < n && from[right].wall_ns < spare[left].wall_ns)
+			from[to] = from[right++];
+		else
+			from[to] = spare[left++];
 }
 
-/* One CPU's packets are in order already; a file's stay in the file's. */
-static void batch_sort(struct batch *b)
+static __u32 run_end(const struct batch *b, __u32 i)
 {
-	for (__u32 i = 1; i < b->n; i++)
-		if (b->entry[i].wall_ns < b->entry[i - 1].wall_ns) {
-			qsort(b->entry, b->n, sizeof(*b->entry), entry_compare);
-			return;
+	for (i++; i < b->n && b->entry[i].wall_ns >= b->entry[i - 1].wall_ns; i++)
+		;
+	return i;
+}
+
+/* Each CPU's packets are in order already, so there are about as many runs as CPUs. */
+static void batch_sort(struct packets *p, struct batch *b)
+{
+	__u32 end = run_end(b, 0);
+
+	while (end < b->n) {
+		for (__u32 from = 0, middle = end; from < b->n; from = end) {
+			middle = run_end(b, from);
+			end = middle < b->n ? run_end(b, middle) : middle;
+			runs_merge(p->spare, b->entry + from, middle - from, end - from);
 		}
+		end = run_end(b, 0);
+	}
 }
 
-void packets_flush(struct packets *p)
+/*
+ * One ring is emptied after the other: what comes in meanwhile may be later than what still
+ * stands in the next one. It waits for its turn, unless its node's clock is just set ahead.
+ */
+static __u32 batch_ripe(const struct batch *b, __u64 until_ns)
 {
-	struct batch *b = p->filling;
+	__u32 n = b->n;
+
+	while (n && b->entry[n - 1].wall_ns > until_ns &&
+	       b->entry[n - 1].wall_ns - until_ns < UNRIPE_NS)
+		n--;
+	return n;
+}
+
+static void hand_over(struct packets *p, __u64 until_ns)
+{
+	struct batch *b = p->filling, *rest = NULL;
+	__u32 n, from, size;
 
 	if (!b || !b->n)
 		return;
 	if (!p->o.patient)
-		batch_sort(b);
-	p->filling = NULL;
+		batch_sort(p, b);
+	n = batch_ripe(b, until_ns);
+	if (!n)
+		return;
+	if (n < b->n)
+		rest = batch_new(p);
+	for (__u32 i = n; rest && i < b->n; i++) {
+		from = b->entry[i].at;
+		size = packet_size((const void *)(b->bytes + from));
+		rest->entry[rest->n] = b->entry[i];
+		rest->entry[rest->n++].at = rest->used;
+		memcpy(rest->bytes + rest->used, b->bytes + from, size);
+		rest->used += size;
+	}
+	if (rest)
+		b->n = n;
+	p->filling = rest;
 	pthread_mutex_lock(&p->queue);
 	*p->last = b;
 	p->last = &b->next;
-	pthread_cond_broadcast(&p->changed);
 	pthread_mutex_unlock(&p->queue);
+	pthread_cond_broadcast(&p->changed);
+}
+
+void packets_flush(struct packets *p)
+{
+	hand_over(p, ~0ULL);
+}
+
+void packets_flush_until(struct packets *p, __u64 until_ns)
+{
+	hand_over(p, until_ns);
 }
 
 void packets_gap(struct packets *p, __u32 slot, __u32 node, __u64 from_ns, __u64 to_ns,

@@ -36,8 +36,12 @@ int packets_class(struct packets *p, __u32 slot, const struct class_spec *spec);
 /* Copies. */
 void packets_put(struct packets *p, const struct packet *packet, const void *bytes);
 
-/* Hands what was put to the writer, in the order of time. At least every few milliseconds. */
+/*
+ * Hands what was put to the writer, in the order of time. At least every few milliseconds.
+ * With a wall clock: what is later than that is kept for the next time.
+ */
 void packets_flush(struct packets *p);
+void packets_flush_until(struct packets *p, __u64 until_ns);
 
 /* So many found no room in their ring. Does not wait: it is told when the disk takes it. */
 void packets_gap(struct packets *p, __u32 slot, __u32 node, __u64 from_ns, __u64 to_ns,

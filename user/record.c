@@ -25,9 +25,11 @@
 #include "replay.h"
 #include "segment.h"
 #include "state.h"
+#include "timemachine.h"
 #include "units.h"
 
 #define SECOND_NS 1000000000ULL
+#define LOOK_NS (SECOND_NS / 10) /* is the datapath still there? */
 #define ORDERS 64
 #define CPUS_WOKEN 64 /* rings that may wake us; more are emptied by timer only */
 
@@ -41,6 +43,11 @@ struct record {
 	struct class_list classes;
 	__u64 cutoff, duration_ns, stats_ns;
 	const char *file;
+	const char *class_text[CLASSES]; /* as given, to be given again */
+	size_t class_texts;
+	bool from;
+	const char *from_file; /* Time Machine's configuration */
+	struct timemachine said;
 	bool reindex;
 	struct {
 		enum order what;
@@ -52,7 +59,7 @@ struct record {
 	struct discover *discover;
 	int promisc; /* a socket, while it is open */
 	bool open, gone, stop;
-	__u64 end_ns, last_second_ns;
+	__u64 end_ns, last_second_ns, last_look_ns;
 	sigset_t signals;
 };
 
@@ -64,9 +71,13 @@ static void drain(struct record *r)
 {
 	__u64 now = physical_monotonic_ns();
 
-	if (faccessat(r->t.dir, "settings", F_OK, 0)) {
+	if (now >= r->last_look_ns + LOOK_NS) {
+		r->last_look_ns = now;
+		r->gone = faccessat(r->t.dir, "settings", F_OK, 0) != 0;
+	}
+	if (r->gone) {
 		log_info("the datapath was taken down");
-		r->gone = r->stop = true;
+		r->stop = true;
 		return;
 	}
 	discover_tick(r->discover);
@@ -103,15 +114,58 @@ static int poll_add(int epoll, int fd, __u32 events, __u32 what)
 	return epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &event) ? -errno : 0;
 }
 
-static void ready(struct record *r, int what, const int fds[])
+/* All classes there are, into an empty list: those of the command line and of the file. -EINVAL. */
+static int classes_read(struct record *r, struct class_list *list)
+{
+	char words[256];
+
+	for (size_t i = 0; i < r->class_texts; i++)
+		if (class_parse(list, r->class_text[i], words, sizeof(words))) {
+			log_error("--class %s: %s", r->class_text[i], words);
+			return -EINVAL;
+		}
+	return r->from_file ? timemachine_read(r->from_file, &r->said, list) : 0;
+}
+
+/* Better go on as before than with half of what was wanted. */
+static void reload(struct record *r)
+{
+	static struct class_list now;
+
+	memset(&now, 0, sizeof(now));
+	if (classes_read(r, &now) || class_finish(&now, r->cutoff, &r->t)) {
+		log_error("%s: not reloaded; recording goes on as before", r->from_file);
+		class_free(&now);
+		return;
+	}
+	if (recorder_classes(r->recorder, &now)) {
+		log_error("%s: not all of its classes can be kept", r->from_file);
+	} else {
+		log_info("%s: reloaded, %zu classes", r->from_file, now.n);
+	}
+	class_free(&r->classes);
+	r->classes = now;
+}
+
+static void signal_take(struct record *r, int fd)
 {
 	struct signalfd_siginfo signal;
+
+	if (read(fd, &signal, sizeof(signal)) != sizeof(signal))
+		return;
+	if (signal.ssi_signo == SIGHUP && r->from_file)
+		reload(r);
+	else
+		r->stop = true;
+}
+
+static void ready(struct record *r, int what, const int fds[])
+{
 	uint64_t ticks;
 
 	switch (what) {
 	case FD_SIGNAL:
-		if (read(fds[what], &signal, sizeof(signal)) == sizeof(signal))
-			r->stop = true;
+		signal_take(r, fds[what]);
 		break;
 	case FD_DRAIN:
 		if (read(fds[what], &ticks, sizeof(ticks)) == sizeof(ticks))
@@ -366,6 +420,7 @@ enum {
 	OPT_ZSTD,
 	OPT_KEY,
 	OPT_REINDEX,
+	OPT_FROM,
 };
 
 static const struct argp_option options[] = {
@@ -384,6 +439,10 @@ static const struct argp_option options[] = {
 	{ "stats", OPT_STATS, "SPAN", 0, "A line for each class in DIR/stats.jsonl (default 10s)",
 	  0 },
 	{ "duration", OPT_DURATION, "SPAN", 0, "Stop after 90s, 15m, 2h...", 0 },
+	{ "from", OPT_FROM, "timemachine FILE", 0,
+	  "Classes, device and directory as Time Machine's configuration has them; SIGHUP reads "
+	  "it again",
+	  0 },
 	{ "reindex", OPT_REINDEX, NULL, 0, "Make the indexes in DIR anew from its packets", 0 },
 	{ "suspend", OPT_SUSPEND, "CONN", 0,
 	  "Of this connection, keep everything from now on: 'conn ADDR:PORT ADDR:PORT'", 1 },
@@ -407,6 +466,7 @@ static const char doc[] =
 	"  tidemark record -d DIR -i eth1 --class 'web:filter=port 80 or port 443,cutoff=64k,"
 	"precedence=2' --class 'rest:cutoff=15k,disk=100g'\n"
 	"  tidemark record -d DIR -r dump.pcap\n"
+	"  tidemark record --from timemachine /usr/local/etc/timemachine.cfg -d DIR\n"
 	"  tidemark record --assign 192.0.2.7:web:4h\n";
 
 static void order_add(struct record *r, enum order what, const char *text)
@@ -427,6 +487,32 @@ static void span_set(const char *option, const char *arg, __u64 *ns)
 	exit(2);
 }
 
+/* What the command line does not say. A file to read comes before a device, as there. */
+static void from_apply(struct record *r)
+{
+	const struct timemachine *said = &r->said;
+	bool source = r->file || r->o.selectors_n || r->o.interfaces_n;
+
+	if (!r->to.dir && *said->workdir)
+		r->to.dir = said->workdir;
+	if (!r->to.stats_ns)
+		r->to.stats_ns = said->stats_ns;
+	if (!source && *said->read_tracefile)
+		r->file = said->read_tracefile;
+	else if (!source && *said->device)
+		r->o.interfaces[r->o.interfaces_n++] = said->device;
+}
+
+static void from_read(struct record *r, struct argp_state *state)
+{
+	if (r->from && !r->from_file)
+		argp_error(state, "--from timemachine: which FILE?");
+	if (classes_read(r, &r->classes))
+		exit(2);
+	if (r->from)
+		from_apply(r);
+}
+
 static void arguments_check(const struct record *r, struct argp_state *state)
 {
 	if (r->orders && (r->file || r->to.dir || r->reindex))
@@ -440,7 +526,6 @@ static void arguments_check(const struct record *r, struct argp_state *state)
 static error_t parse(int key, char *arg, struct argp_state *state)
 {
 	struct record *r = state->input;
-	char words[256];
 
 	switch (key) {
 	case ARGP_KEY_INIT:
@@ -461,10 +546,11 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 		}
 		return 0;
 	case OPT_CLASS:
-		if (class_parse(&r->classes, arg, words, sizeof(words))) {
-			log_error("--class %s: %s", arg, words);
+		if (r->class_texts == CLASSES) {
+			log_error("--class %s: more than %d classes", arg, CLASSES);
 			exit(2);
 		}
+		r->class_text[r->class_texts++] = arg;
 		return 0;
 	case OPT_ZSTD:
 		r->to.zstd = true;
@@ -487,7 +573,18 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 	case OPT_UNASSIGN:
 		order_add(r, ORDER_SUSPEND + (key - OPT_SUSPEND), arg);
 		return 0;
+	case OPT_FROM:
+		r->from = true;
+		if (strcmp(arg, "timemachine"))
+			argp_error(state, "--from %s: only timemachine is known", arg);
+		return 0;
+	case ARGP_KEY_ARG:
+		if (!r->from || r->from_file)
+			return ARGP_ERR_UNKNOWN;
+		r->from_file = arg;
+		return 0;
 	case ARGP_KEY_END:
+		from_read(r, state);
 		arguments_check(r, state);
 		r->to.ring_bytes = r->o.sizes.ring_bytes;
 		return 0;

@@ -87,14 +87,15 @@ static int ring_packet(void *ctx, void *data, size_t size)
 
 static bool rings_consume(struct recorder *r)
 {
+	__u64 began_ns = physical_now_ns();
 	bool more = false;
 
 	for (unsigned cpu = 0; cpu < r->t->cpus; cpu++) {
 		r->passed = 0;
 		if (r->rings[cpu] && ring_buffer__consume(r->rings[cpu]) == -EAGAIN)
 			more = true;
-		packets_flush(r->packets);
 	}
+	packets_flush_until(r->packets, began_ns);
 	return more;
 }
 

@@ -214,8 +214,8 @@ static size_t comment_make(struct segments *s, const struct packet *p, __u32 tra
 {
 	static const char digits[] = "0123456789abcdef";
 	struct catalog_track *t = &s->c.tracks[track];
-	__u32 *said = &s->flows.tracks[t->said].said;
 	size_t used = 0;
+	__u32 *said;
 
 	if (p->stamp) {
 		memcpy(text, "hlc=", 4);
@@ -223,8 +223,12 @@ static size_t comment_make(struct segments *s, const struct packet *p, __u32 tra
 			text[4 + i] = digits[p->stamp >> (60 - 4 * i) & 15];
 		used = 20;
 	}
-	if (*said == track)
+	if (t->current)
 		return used;
+	said = &s->flows.tracks[t->said].said;
+	if (*said != ~0U)
+		s->c.tracks[*said].current = false;
+	t->current = true;
 	if (*said != ~0U || t->track.mark || t->track.pid || t->track.comm[0])
 		used += (size_t)snprintf(text + used, PCAPNG_COMMENT_MAX - used,
 					 "%smark=%u/%u:%x pid=%u comm=%.*s", used ? " " : "",
@@ -236,10 +240,10 @@ static size_t comment_make(struct segments *s, const struct packet *p, __u32 tra
 }
 
 /* The number of the track, known to file and journal. */
-static __s64 track_make(struct segments *s, const struct packet *p)
+static __s64 track_make(struct segments *s, const struct packet *p, __u32 hash)
 {
 	__u32 before = s->c.tracks_n;
-	__s64 track = catalog_track(&s->c, &p->track), flow, interface;
+	__s64 track = catalog_track_hashed(&s->c, &p->track, hash), flow, interface;
 	struct track bare = p->track;
 
 	if (track < 0 || (track < before && s->c.tracks[track].interface))
@@ -258,7 +262,7 @@ static __s64 track_make(struct segments *s, const struct packet *p)
 	return track;
 }
 
-static int packet_put(struct segments *s, const struct packet *p, const void *bytes)
+static int packet_put(struct segments *s, const struct packet *p, const void *bytes, __u32 hash)
 {
 	struct pcapng_packet out = { .wall_ns = p->wall_ns,
 				     .kept = p->kept,
@@ -271,7 +275,7 @@ static int packet_put(struct segments *s, const struct packet *p, const void *by
 					.wire = p->wire,
 					.kept = p->kept };
 	char comment[PCAPNG_COMMENT_MAX];
-	__s64 track = track_make(s, p);
+	__s64 track = track_make(s, p, hash);
 
 	if (track < 0)
 		return (int)track;
@@ -293,7 +297,25 @@ static int packet_put(struct segments *s, const struct packet *p, const void *by
 	return s->journal.batch.err ? -ENOMEM : 0;
 }
 
+__u32 segments_hash(const struct packet *p)
+{
+	return catalog_hash(&p->track);
+}
+
+void segments_await(const struct segments *s, __u32 hash, bool near)
+{
+	if (near)
+		catalog_await_track(&s->c, hash);
+	else
+		catalog_await_slot(&s->c, hash);
+}
+
 int segments_write(struct segments *s, const struct packet *p, const void *bytes)
+{
+	return segments_write_hashed(s, p, bytes, segments_hash(p));
+}
+
+int segments_write_hashed(struct segments *s, const struct packet *p, const void *bytes, __u32 hash)
 {
 	size_t wanted = p->kept + PCAPNG_PACKET_ROOM + 1024;
 	int err;
@@ -312,7 +334,7 @@ int segments_write(struct segments *s, const struct packet *p, const void *bytes
 	}
 	if (room_make(s, s->buffered + wanted))
 		return -ENOMEM;
-	err = packet_put(s, p, bytes);
+	err = packet_put(s, p, bytes, hash);
 	if (!err && s->written + s->buffered >= s->o.file_bytes)
 		segment_end(s); /* a full disk: tried again at the next packet or tick */
 	return err;
