@@ -98,6 +98,12 @@ void checked_expect(struct checked *c, __u64 offset, __u64 bytes)
 	madvise((void *)(c->at + from), offset + bytes - from + unit - 1, MADV_WILLNEED);
 }
 
+void checked_sweep(struct checked *c)
+{
+	if (c->at)
+		madvise((void *)c->at, c->size, MADV_SEQUENTIAL);
+}
+
 void checked_close(struct checked *c)
 {
 	if (c->at)

@@ -33,6 +33,9 @@ const unsigned char *checked_at(struct checked *c, __u64 offset, __u64 bytes);
 /* Bytes that will be asked for: read from disk meanwhile, and nothing around them. */
 void checked_expect(struct checked *c, __u64 offset, __u64 bytes);
 
+/* Most of it will be asked for, in order: the disk reads far ahead. */
+void checked_sweep(struct checked *c);
+
 void checked_close(struct checked *c);
 
 /* The checksums of `bytes`; there are (bytes + unit - 1) / unit of them. */

@@ -181,16 +181,23 @@ void expr_bounds(const struct expr *expr, __u64 *from_ns, __u64 *to_ns)
 	bounds_of(expr, false, from_ns, to_ns);
 }
 
-__u64 expr_origin(const struct expr *expr)
+const struct expr *expr_origin(const struct expr *expr)
 {
-	__u64 origin;
+	const struct expr *origin;
 
+	if (!expr || expr->kind == EXPR_PAST || expr->kind == EXPR_FUTURE)
+		return expr;
+	origin = expr_origin(expr->left);
+	return origin ? origin : expr_origin(expr->right);
+}
+
+unsigned expr_origins(const struct expr *expr)
+{
 	if (!expr)
 		return 0;
 	if (expr->kind == EXPR_PAST || expr->kind == EXPR_FUTURE)
-		return expr->from_ns;
-	origin = expr_origin(expr->left);
-	return origin ? origin : expr_origin(expr->right);
+		return 1;
+	return expr_origins(expr->left) + expr_origins(expr->right);
 }
 
 /* ---- compiled ------------------------------------------------------------------------ */

@@ -86,7 +86,10 @@ bool expr_may_match(const struct expr *expr, const struct expr_packet *packet);
 /* No packet outside of these matches. */
 void expr_bounds(const struct expr *expr, __u64 *from_ns, __u64 *to_ns);
 
-/* The stamp of `past of` or `future of`: 0 none. */
-__u64 expr_origin(const struct expr *expr);
+/* Its `past of` or `future of`, with the stamp in from_ns and the node, if said, in name. */
+const struct expr *expr_origin(const struct expr *expr);
+
+/* How many of them there are. */
+unsigned expr_origins(const struct expr *expr);
 
 #endif

@@ -537,11 +537,29 @@ static struct expr *stamped(struct parser *p, const char *at, enum expr_kind kin
 	return range(p, at, kind, stamp, stamp);
 }
 
+/* STAMP or STAMP@NODE, for two nodes may have events of one stamp. */
 static struct expr *causal(struct parser *p, const char *at, enum expr_kind kind)
 {
+	char word[EXPR_NAME_MAX + 17], *node;
+	struct expr *expr;
+	uint64_t stamp;
+
 	if (!take(p, "of"))
 		return fail(p, "`of` is missing here: past of STAMP, future of STAMP");
-	return stamped(p, at, kind);
+	if (!value(p, "a stamp of 16 hexadecimal digits", word, sizeof(word)))
+		return NULL;
+	node = strchr(word, '@');
+	if (node)
+		*node++ = 0;
+	if (text_parse_stamp(word, &stamp) || !stamp)
+		return fail(p, "%s: a stamp is 16 hexadecimal digits, as in `hlc`", word);
+	if (node && !*node)
+		return fail(p, "a node is missing behind the @");
+	advance(p);
+	expr = range(p, at, kind, stamp, stamp);
+	if (expr && node)
+		snprintf(expr->name, sizeof(expr->name), "%s", node);
+	return expr;
 }
 
 static struct expr *primitive(struct parser *p)

@@ -4,6 +4,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -181,6 +182,15 @@ static int is_flows(const struct dirent *entry)
 	return len > tail && !strcmp(entry->d_name + len - tail, STORE_FLOWS);
 }
 
+static bool has_index(int dir, const char *flows)
+{
+	char name[STORE_NAME_MAX + 16], base[STORE_NAME_MAX];
+
+	snprintf(base, sizeof(base), "%.*s", (int)(strlen(flows) - (sizeof(STORE_FLOWS) - 1)),
+		 flows);
+	return !faccessat(dir, store_file(name, base, STORE_INDEX), F_OK, 0);
+}
+
 void flowlog_expire(int dir, __u64 most_bytes)
 {
 	struct dirent **entries;
@@ -188,11 +198,13 @@ void flowlog_expire(int dir, __u64 most_bytes)
 	struct stat st;
 	int n = scandirat(dir, ".", &entries, is_flows, alphasort);
 
-	/* From the newest back; from where there is too much, all older ones go. */
+	/* From the newest back; from where there is too much, all older ones go whose packets went
+	 * before: what the others say is in no index.
+	 */
 	for (int i = n - 1; i >= 0; i--) {
 		if (!fstatat(dir, entries[i]->d_name, &st, 0))
 			bytes += (__u64)st.st_size;
-		if (bytes > most_bytes)
+		if (bytes > most_bytes && !has_index(dir, entries[i]->d_name))
 			unlinkat(dir, entries[i]->d_name, 0);
 		free(entries[i]);
 	}

@@ -5,6 +5,9 @@
 
 #include "segment_read.h"
 
+#define GATHER_PAST (1U << 0)
+#define GATHER_FUTURE (1U << 1)
+
 /* A packet as it comes out. */
 struct gathered {
 	struct segment *segment;
@@ -53,7 +56,9 @@ struct gather {
 	char newest[STORE_NAME_MAX]; /* of all segments there were */
 	__u64 looked;		     /* packets looked at */
 	bool failed;		     /* something could not be read, and was said */
-	bool (*causal)(void *ctx, const struct segment *s, const struct gather_item *item);
+	/* Is it in the past, or the future, that is asked for? GATHER_*. */
+	unsigned (*causal)(void *ctx, struct segment *s, const struct track *t,
+			   const struct gather_item *item);
 	void *causal_ctx;
 };
 

@@ -6,10 +6,10 @@
 #include <string.h>
 
 #include <xxhash.h>
+#include <zstd.h>
 
 #include "bytes.h"
-#include "index.h"
-#include "text.h"
+#include "index_tracks.h"
 
 const unsigned char index_key_bytes[KEYS_NR] = {
 #define X(name, bytes) [KEY_##name] = (bytes),
@@ -86,7 +86,7 @@ static void track_keys(struct builder *b, const struct track *t, __u32 n)
 {
 	bool ip = t->ethertype == FILTER_IP || t->ethertype == FILTER_IP6;
 
-	if (ip || is_v4(t->flow.local) || is_v4(t->flow.remote)) { /* ARP has addresses too */
+	if (index_has_ends(t)) {
 		__u8 proto = ip ? t->flow.proto : 0;
 
 		end_add(b, false, t->flow.local, t->flow.local_port, proto, n << 1);
@@ -163,11 +163,31 @@ static void add_u64(struct text *text, __u64 value)
 	text_add(text, bytes, sizeof(bytes));
 }
 
+/* A long list compresses well: most tracks of a segment share their node, device and protocol. */
+static void list_pack(struct builder *b, struct text *list)
+{
+	size_t room = ZSTD_compressBound(list->len), size;
+	char *packed = malloc(room);
+
+	if (!packed || list->err) {
+		b->err = -ENOMEM;
+		free(packed);
+		return;
+	}
+	size = ZSTD_compress(packed, room, list->at, list->len, 3);
+	if (!ZSTD_isError(size) && size < list->len) {
+		list->len = 0;
+		text_add(list, packed, size);
+	}
+	free(packed);
+}
+
 /* Those of one key, ascending: their number, their length, then by how much each is more. */
 static __u32 postings_add(struct builder *b, const struct pair *from, __u32 n)
 {
 	__u32 at = (__u32)b->postings.len, last = 0;
 	struct text list = {};
+	size_t plain;
 
 	if (n == 1)
 		return from->posting | INDEX_SINGLE;
@@ -175,8 +195,11 @@ static __u32 postings_add(struct builder *b, const struct pair *from, __u32 n)
 		add_varint(&list, from[i].posting - last);
 		last = from[i].posting;
 	}
+	plain = list.len;
+	if (plain >= INDEX_LIST_LONG)
+		list_pack(b, &list);
 	add_varint(&b->postings, n);
-	add_varint(&b->postings, list.len);
+	add_varint(&b->postings, list.len << 1 | (list.len < plain));
 	text_add(&b->postings, list.at, list.len);
 	if (list.err)
 		b->err = list.err;
@@ -202,112 +225,6 @@ static void keys_build(struct builder *b, enum index_key key, struct text *out, 
 	if (places.err)
 		b->err = places.err;
 	text_free(&places);
-}
-
-/* ---- tracks ----------------------------------------------------------------------------- */
-
-static __u32 record_mask(const struct catalog_track *t)
-{
-	const struct track *k = &t->track;
-	__u32 mask = 0;
-
-	if (is_v4(k->flow.local) && is_v4(k->flow.remote))
-		mask |= RECORD_V4;
-	else if (k->flow.proto || k->ethertype == FILTER_IP6 || k->ethertype == FILTER_IP ||
-		 is_v4(k->flow.local) || is_v4(k->flow.remote))
-		mask |= RECORD_V6;
-	if (k->inner.proto)
-		mask |= RECORD_INNER;
-	if (k->inner.proto && is_v4(k->inner.local) && is_v4(k->inner.remote))
-		mask |= RECORD_INNER_V4;
-	mask |= (k->vlan[0] ? RECORD_VLAN : 0) | (k->vlan[1] ? RECORD_VLANS : 0) |
-		(k->mpls ? RECORD_MPLS : 0) | (k->vni ? RECORD_VNI : 0) |
-		(k->mark ? RECORD_MARK : 0) | (k->pid ? RECORD_PID : 0) |
-		(k->comm[0] ? RECORD_COMM : 0) | (t->last_stamp ? RECORD_STAMP : 0) |
-		(k->class ? RECORD_CLASS : 0) |
-		(k->ethertype != (mask & RECORD_V4 ? FILTER_IP : FILTER_IP6) ? RECORD_TYPE : 0) |
-		(t->packets[0] ? RECORD_BACK : 0) | (t->packets[1] ? RECORD_FORTH : 0);
-	return mask;
-}
-
-static void record_flow(struct text *to, const struct flow_key *flow, bool v4, bool v6)
-{
-	if (v4 || v6) {
-		text_add(to, flow->local + (v4 ? 12 : 0), v4 ? 4 : 16);
-		text_add(to, flow->remote + (v4 ? 12 : 0), v4 ? 4 : 16);
-	}
-	text_add_char(to, (char)flow->proto);
-	add_varint(to, flow->local_port);
-	add_varint(to, flow->remote_port);
-}
-
-static void record_positions(struct builder *b, struct text *to, const struct catalog_track *t,
-			     __u32 track, bool forward)
-{
-	const __u32 *order = b->order + b->starts[HALF(track, forward)];
-	__u32 last = 0;
-
-	add_varint(to, t->packets[forward]);
-	add_varint(to, t->wire[forward]);
-	for (__u32 i = 0; i < t->packets[forward]; i++) {
-		__u32 position = b->c->entries[order[i]].position;
-
-		add_varint(to, position - last);
-		last = position;
-	}
-}
-
-/* Mostly the wall clock's, with a small count: two bytes instead of eight. */
-static void record_stamp(struct text *to, __u64 stamp, __u64 wall_ns)
-{
-	add_varint(to, zigzag((__s64)(stamp >> 16) - (__s64)(wall_ns >> 16)));
-	add_varint(to, stamp & 0xffff);
-}
-
-static void record_add(struct builder *b, struct text *to, __u32 track)
-{
-	const struct catalog_track *t = &b->c->tracks[track];
-	const struct track *k = &t->track;
-	__u32 mask = record_mask(t);
-
-	add_varint(to, mask);
-	record_flow(to, &k->flow, mask & RECORD_V4, mask & RECORD_V6);
-	if (mask & RECORD_INNER)
-		record_flow(to, &k->inner, mask & RECORD_INNER_V4, !(mask & RECORD_INNER_V4));
-	add_varint(to, k->flow.node);
-	add_varint(to, k->device);
-	if (mask & RECORD_TYPE)
-		add_varint(to, k->ethertype);
-	if (mask & RECORD_CLASS)
-		add_varint(to, k->class);
-	if (mask & RECORD_VLAN)
-		add_varint(to, k->vlan[0]);
-	if (mask & RECORD_VLANS)
-		add_varint(to, k->vlan[1]);
-	if (mask & RECORD_MPLS)
-		add_varint(to, k->mpls);
-	if (mask & RECORD_VNI)
-		add_varint(to, k->vni);
-	if (mask & RECORD_MARK)
-		add_varint(to, k->mark);
-	if (mask & RECORD_PID)
-		add_varint(to, k->pid);
-	if (mask & RECORD_COMM) {
-		size_t len = strnlen(k->comm, sizeof(k->comm));
-
-		text_add_char(to, (char)len);
-		text_add(to, k->comm, len);
-	}
-	add_varint(to, t->first_ns - b->c->first_ns);
-	add_varint(to, t->last_ns - t->first_ns);
-	if (mask & RECORD_STAMP) {
-		record_stamp(to, t->first_stamp, t->first_ns);
-		record_stamp(to, t->last_stamp, t->last_ns);
-	}
-	if (mask & RECORD_BACK)
-		record_positions(b, to, t, track, false);
-	if (mask & RECORD_FORTH)
-		record_positions(b, to, t, track, true);
 }
 
 /* Entries by half, each half's in order of position: counted, then dealt out. */
@@ -400,20 +317,22 @@ static void big_parts(struct builder *b)
 {
 	const struct catalog *c = b->c;
 	struct text offsets = {}, tracks = {}, keys[KEYS_NR] = {};
+	struct index_names names = {};
 	__u32 counts[KEYS_NR] = {};
 
-	for (__u32 t = 0; t < c->tracks_n; t++) {
-		add_u32(&offsets, (__u32)tracks.len);
-		record_add(b, &tracks, t);
+	for (__u32 t = 0; t < c->tracks_n; t++)
 		track_keys(b, &c->tracks[t].track, t);
-	}
-	add_u32(&offsets, (__u32)tracks.len);
-	if (tracks.len > ~0U)
-		b->err = -EFBIG;
-	part_text(b, PART_OFFSETS, c->tracks_n + 1, &offsets);
-	part_text(b, PART_TRACKS, c->tracks_n, &tracks);
 	for (unsigned k = 0; k < KEYS_NR; k++)
 		keys_build(b, k, &keys[k], &counts[k]);
+	for (unsigned k = KEY_address4; k <= KEY_inner6; k++) {
+		names.keys[k] = (const unsigned char *)keys[k].at;
+		names.n[k] = counts[k];
+		b->err = keys[k].err ? keys[k].err : b->err;
+	}
+	if (!b->err)
+		b->err = tracks_build(c, b->order, b->starts, &names, &offsets, &tracks);
+	part_text(b, PART_OFFSETS, (c->tracks_n + BLOCK_TRACKS - 1) / BLOCK_TRACKS + 1, &offsets);
+	part_text(b, PART_TRACKS, c->tracks_n, &tracks);
 	if (b->postings.len >= INDEX_SINGLE)
 		b->err = -EFBIG;
 	part_text(b, PART_POSTINGS, 0, &b->postings);

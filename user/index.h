@@ -10,13 +10,14 @@
 #include "expr.h"
 
 #define INDEX_MAGIC "TMINDEX1"
-#define INDEX_VERSION 1
+#define INDEX_VERSION 2
 #define INDEX_HEAD 1024
 #define INDEX_PAGE 4096	  /* bytes of the index under one checksum */
 #define INDEX_CHUNK 16384 /* bytes of the segment under one checksum */
 #define INDEX_DEVICE_BYTES (12 + 2 * CATALOG_NAME_MAX)
 #define INDEX_GAP_BYTES (40 + CATALOG_NAME_MAX)
 #define INDEX_TIMES_BYTES 16
+#define INDEX_LIST_LONG 64	 /* bytes of a list of postings that is worth compressing */
 #define INDEX_SINGLE 0x80000000U /* a key's only posting, instead of where its list is */
 
 /*
@@ -56,31 +57,31 @@ enum index_part {
 	PART_DEVICES,
 	PART_GAPS,
 	PART_TIMES,
-	PART_OFFSETS, /* of tracks, in PART_TRACKS; one more than there are */
-	PART_TRACKS,
+	PART_OFFSETS,  /* of blocks of tracks, in PART_TRACKS; one more than there are */
+	PART_TRACKS,   /* index_tracks.h */
 	PART_CHUNKS,   /* checksums of the segment */
 	PART_POSTINGS, /* lists of ends: track * 2, + 1 for the remote one */
 	PART_KEYS,
 	PARTS_NR = PART_KEYS + KEYS_NR
 };
 
-/* What a track's record begins with: which of its parts follow. */
-#define RECORD_V4 (1U << 0)
-#define RECORD_V6 (1U << 1)
-#define RECORD_INNER (1U << 2)
-#define RECORD_INNER_V4 (1U << 3)
-#define RECORD_VLAN (1U << 4)
-#define RECORD_VLANS (1U << 5)
-#define RECORD_MPLS (1U << 6)
-#define RECORD_VNI (1U << 7)
-#define RECORD_MARK (1U << 8)
-#define RECORD_PID (1U << 9)
-#define RECORD_COMM (1U << 10)
-#define RECORD_STAMP (1U << 11)
-#define RECORD_BACK (1U << 12) /* packets from remote to local */
-#define RECORD_FORTH (1U << 13)
-#define RECORD_TYPE (1U << 14) /* another ethertype than the addresses' */
-#define RECORD_CLASS (1U << 15)
+/* A track's mask: what of it the columns have. */
+#define RECORD_ENDS (1U << 0)
+#define RECORD_INNER (1U << 1)
+#define RECORD_VLAN (1U << 2)
+#define RECORD_VLANS (1U << 3)
+#define RECORD_MPLS (1U << 4)
+#define RECORD_VNI (1U << 5)
+#define RECORD_MARK (1U << 6)
+#define RECORD_PID (1U << 7)
+#define RECORD_COMM (1U << 8)
+#define RECORD_BACK (1U << 9) /* packets from remote to local */
+#define RECORD_FORTH (1U << 10)
+#define RECORD_TYPE (1U << 11) /* another ethertype than the addresses' */
+#define RECORD_CLASS (1U << 12)
+
+/* Has it addresses? ARP has too. */
+bool index_has_ends(const struct track *track);
 
 /* The index of a catalog, as one buffer to be freed; `chunks` are checksums of the segment. */
 int index_build(const struct catalog *c, const __u32 *chunks, __u32 chunks_n, void **at,
@@ -97,7 +98,8 @@ struct index {
 	struct catalog about; /* without tracks and entries: devices, gaps, times, totals */
 	__u64 segment_bytes;
 	__u32 packets, tracks;
-	__u32 *chunks; /* checksums of the segment */
+	struct index_tracks *read; /* blocks that were asked for */
+	__u32 *chunks;		   /* checksums of the segment */
 	__u32 chunks_n;
 };
 
@@ -108,7 +110,11 @@ void index_close(struct index *index);
 /* Before the checksums of the segment are used. */
 int index_chunks(struct index *index);
 
-/* A track's record; with `positions`, appends those of the halves asked for. -EBADMSG, -ENOMEM. */
+/*
+ * A track, and how many packets it has each way; times, stamps and bytes are with the packets
+ * and in the flow records. With `refs`, the positions of the halves asked for are appended.
+ * -EBADMSG, -ENOMEM.
+ */
 struct index_refs {
 	__u64 *at; /* position << 32 | half */
 	__u32 n, room;
@@ -116,6 +122,9 @@ struct index_refs {
 
 int index_track(struct index *index, __u32 track, struct catalog_track *t, unsigned halves,
 		struct index_refs *refs);
+
+/* Gives back what tracks that were asked for took. */
+void index_forget(struct index *index);
 
 /* Bits of halves, as words of 64. Those that could match are set: all that do are. */
 __u32 index_words(const struct index *index);

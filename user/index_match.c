@@ -4,6 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <zstd.h>
+
 #include "bytes.h"
 #include "index.h"
 
@@ -63,13 +65,51 @@ static __s64 key_find(const struct keys *k, const unsigned char *low)
 	return from;
 }
 
+static int steps_set(struct bytes *b, __u64 count, __u32 bits, __u64 *set)
+{
+	__u32 bit = 0;
+
+	while (count--) {
+		__u64 step = bytes_varint(b);
+
+		if (step >= bits - bit)
+			return -EBADMSG;
+		bit += (__u32)step;
+		bit_set(set, bit);
+	}
+	return b->bad ? -EBADMSG : 0;
+}
+
+static int packed_set(struct bytes *b, __u64 count, __u32 bits, __u64 *set)
+{
+	size_t size = (size_t)(b->end - b->at), got;
+	unsigned long long wanted = ZSTD_getFrameContentSize(b->at, size);
+	struct bytes steps = {};
+	unsigned char *plain;
+	int err;
+
+	if (wanted > count * VARINT_MAX) /* errors are the largest numbers */
+		return -EBADMSG;
+	plain = malloc(wanted + 1);
+	if (!plain)
+		return -ENOMEM;
+	got = ZSTD_decompress(plain, wanted, b->at, size);
+	err = ZSTD_isError(got) || got != wanted ? -EBADMSG : 0;
+	steps = (struct bytes){ plain, plain + wanted, false };
+	if (!err)
+		err = steps_set(&steps, count, bits, set);
+	free(plain);
+	return err;
+}
+
 /* A list: how many, in how many bytes, then each by how much it is more than the last. */
 static int list_set(const struct keys *k, __u32 place, __u64 *set)
 {
 	const struct index_section *lists = &k->x->parts[PART_POSTINGS];
-	__u32 bit = 0, bits = k->x->tracks * 2;
+	__u32 bits = k->x->tracks * 2;
 	struct bytes b = {};
 	__u64 count, bytes, head;
+	bool packed;
 
 	if (place >= lists->bytes)
 		return -EBADMSG;
@@ -80,6 +120,8 @@ static int list_set(const struct keys *k, __u32 place, __u64 *set)
 	b.end = b.at + head;
 	count = bytes_varint(&b);
 	bytes = bytes_varint(&b);
+	packed = bytes & 1;
+	bytes >>= 1;
 	place += (__u32)(head - (__u64)(b.end - b.at));
 	if (b.bad || count > bits || bytes > lists->bytes - place)
 		return -EBADMSG;
@@ -87,15 +129,7 @@ static int list_set(const struct keys *k, __u32 place, __u64 *set)
 	if (!b.at)
 		return -EBADMSG;
 	b.end = b.at + bytes;
-	while (count--) {
-		__u64 step = bytes_varint(&b);
-
-		if (step >= bits - bit)
-			return -EBADMSG;
-		bit += (__u32)step;
-		bit_set(set, bit);
-	}
-	return b.bad ? -EBADMSG : 0;
+	return packed ? packed_set(&b, count, bits, set) : steps_set(&b, count, bits, set);
 }
 
 static int postings_set(const struct keys *k, __u32 n, __u64 *set)
@@ -268,6 +302,7 @@ static int scan_set(struct index *x, const struct filter_op *op, __u64 *set)
 		if (!err && filter_test(op, &t.track))
 			bit_set(set, n << 1);
 	}
+	index_forget(x); /* many segments may be open, of which most are not read */
 	return err;
 }
 

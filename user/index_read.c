@@ -9,7 +9,7 @@
 #include <xxhash.h>
 
 #include "bytes.h"
-#include "index.h"
+#include "index_tracks.h"
 #include "store.h"
 
 static int head_read(struct index *x, const char **why)
@@ -177,7 +177,8 @@ int index_open(struct index *x, int dir, const char *base, const char **why)
 		err = gaps_read(x);
 	if (!err)
 		err = times_read(x);
-	if (!err && x->parts[PART_OFFSETS].count != x->tracks + 1ULL)
+	if (!err &&
+	    x->parts[PART_OFFSETS].count != (x->tracks + BLOCK_TRACKS - 1ULL) / BLOCK_TRACKS + 1)
 		err = -EBADMSG;
 	checked_keep(&x->file);
 	if (err)
@@ -195,140 +196,10 @@ void index_close(struct index *x)
 {
 	__u32 *sums = (__u32 *)x->file.sums;
 
+	index_forget(x);
 	checked_close(&x->file);
 	free(sums);
 	catalog_free(&x->about);
 	free(x->chunks);
 	x->chunks = NULL;
-}
-
-/* ---- tracks ----------------------------------------------------------------------------------- */
-
-static void flow_read(struct bytes *b, struct flow_key *flow, bool v4, bool v6)
-{
-	if (v4) {
-		flow->local[10] = flow->local[11] = flow->remote[10] = flow->remote[11] = 0xff;
-		bytes_copy(b, flow->local + 12, 4);
-		bytes_copy(b, flow->remote + 12, 4);
-	} else if (v6) {
-		bytes_copy(b, flow->local, 16);
-		bytes_copy(b, flow->remote, 16);
-	}
-	bytes_copy(b, &flow->proto, 1);
-	flow->local_port = (__u16)bytes_varint(b);
-	flow->remote_port = (__u16)bytes_varint(b);
-}
-
-static void key_read(struct bytes *b, struct track *k, __u32 mask)
-{
-	__u8 len = 0;
-
-	flow_read(b, &k->flow, mask & RECORD_V4, mask & RECORD_V6);
-	if (mask & RECORD_INNER)
-		flow_read(b, &k->inner, mask & RECORD_INNER_V4, !(mask & RECORD_INNER_V4));
-	k->flow.node = (__u32)bytes_varint(b);
-	k->device = (__u32)bytes_varint(b);
-	k->ethertype = mask & RECORD_V4 ? FILTER_IP : FILTER_IP6;
-	if (mask & RECORD_TYPE)
-		k->ethertype = (__u16)bytes_varint(b);
-	if (mask & RECORD_CLASS)
-		k->class = (__u8)bytes_varint(b);
-	if (mask & RECORD_VLAN)
-		k->vlan[0] = (__u16)bytes_varint(b);
-	if (mask & RECORD_VLANS)
-		k->vlan[1] = (__u16)bytes_varint(b);
-	if (mask & RECORD_MPLS)
-		k->mpls = (__u32)bytes_varint(b);
-	if (mask & RECORD_VNI)
-		k->vni = (__u32)bytes_varint(b);
-	if (mask & RECORD_MARK)
-		k->mark = (__u32)bytes_varint(b);
-	if (mask & RECORD_PID)
-		k->pid = (__u32)bytes_varint(b);
-	if (mask & RECORD_COMM) {
-		bytes_copy(b, &len, 1);
-		if (len > sizeof(k->comm))
-			b->bad = true;
-		else
-			bytes_copy(b, k->comm, len);
-	}
-}
-
-static int positions_read(struct index *x, struct bytes *b, struct catalog_track *t, __u32 half,
-			  bool wanted, struct index_refs *refs)
-{
-	bool forward = half & 1;
-	__u32 position = 0;
-
-	t->packets[forward] = (__u32)bytes_varint(b);
-	t->wire[forward] = bytes_varint(b);
-	if (b->bad || t->packets[forward] > x->packets)
-		return -EBADMSG;
-	if (!refs && forward) /* nothing comes behind that is of interest */
-		return 0;
-	wanted = wanted && refs; /* else they are only counted */
-	if (wanted && array_grow((void **)&refs->at, &refs->room, refs->n + t->packets[forward],
-				 sizeof(*refs->at)))
-		return -ENOMEM;
-	for (__u32 i = 0; i < t->packets[forward]; i++) {
-		position += (__u32)bytes_varint(b);
-		if (wanted)
-			refs->at[refs->n++] = (__u64)position << 32 | half;
-	}
-	return b->bad ? -EBADMSG : 0;
-}
-
-static int record_at(struct index *x, __u32 track, struct bytes *b)
-{
-	const unsigned char *at;
-	__u32 from, to;
-
-	if (track >= x->tracks)
-		return -EBADMSG;
-	at = checked_at(&x->file, x->parts[PART_OFFSETS].offset + track * 4ULL, 8);
-	if (!at)
-		return -EBADMSG;
-	from = get_u32(at);
-	to = get_u32(at + 4);
-	if (from > to || to > x->parts[PART_TRACKS].bytes)
-		return -EBADMSG;
-	at = checked_at(&x->file, x->parts[PART_TRACKS].offset + from, to - from);
-	if (!at)
-		return -EBADMSG;
-	*b = (struct bytes){ at, at + (to - from), false };
-	return 0;
-}
-
-static __u64 stamp_read(struct bytes *b, __u64 wall_ns)
-{
-	__u64 upper = (wall_ns >> 16) + (__u64)unzigzag(bytes_varint(b));
-
-	return upper << 16 | (bytes_varint(b) & 0xffff);
-}
-
-int index_track(struct index *x, __u32 track, struct catalog_track *t, unsigned halves,
-		struct index_refs *refs)
-{
-	struct bytes b;
-	__u32 mask;
-	int err = record_at(x, track, &b);
-
-	if (err)
-		return err;
-	memset(t, 0, sizeof(*t));
-	mask = (__u32)bytes_varint(&b);
-	key_read(&b, &t->track, mask);
-	t->first_ns = x->about.first_ns + bytes_varint(&b);
-	t->last_ns = t->first_ns + bytes_varint(&b);
-	if (mask & RECORD_STAMP) {
-		t->first_stamp = stamp_read(&b, t->first_ns);
-		t->last_stamp = stamp_read(&b, t->last_ns);
-	}
-	if (b.bad)
-		return -EBADMSG;
-	if (mask & RECORD_BACK)
-		err = positions_read(x, &b, t, HALF(track, 0), halves & 1, refs);
-	if (!err && mask & RECORD_FORTH)
-		err = positions_read(x, &b, t, HALF(track, 1), halves & 2, refs);
-	return err;
 }

@@ -222,7 +222,7 @@ static const char doc[] =
 	"EXPRESSION is in the words of tcpdump: host, net, port, portrange, src, dst, tcp, udp, icmp, "
 	"icmp6, arp, ip, ip6, proto, vlan, mpls, with and, or, not and parentheses. Beyond those: "
 	"`node web`, `class dns`, `mark 100/5`, `comm nginx`, `pid 812`, `vni 42`, `inner host A`, "
-	"`conn A:PORT B:PORT`, `before TIME`, `after TIME`, `stamp S`. Without it, everything.\n"
+	"`conn A:PORT B:PORT`, `before TIME`, `after TIME`, `stamp S`, `past of S[@NODE]`, `future of S[@NODE]`. Without it, everything.\n"
 	"\n"
 	"Exit status: 0 ok, also when nothing matches; 1 something could not be read; 2 the "
 	"expression is wrong.\n"
@@ -321,8 +321,13 @@ static int expression_read(struct query *q)
 		expr_say(q->text, &error);
 		return 2;
 	}
-	if (expr_origin(q->expr)) {
-		log_error("`past of` and `future of` are not computed; `stamp` asks for one event");
+	if (expr_origins(q->expr) > 1) {
+		log_error("one `past of` or `future of` in an expression");
+		return 2;
+	}
+	if (expr_origin(q->expr) && (q->flows || q->follow)) {
+		log_error("`past of` and `future of` are about packets that are there, without "
+			  "--flows and --follow");
 		return 2;
 	}
 	q->gather.expr = q->expr;
@@ -337,6 +342,7 @@ int cmd_query(int argc, char **argv)
 {
 	struct sigaction action = { .sa_handler = cancel };
 	struct query q = { .until_ns = ~0ULL };
+	struct query_past *past;
 	struct rlimit files;
 	struct timespec now;
 	int status;
@@ -356,7 +362,10 @@ int cmd_query(int argc, char **argv)
 		files.rlim_cur = files.rlim_max;
 		setrlimit(RLIMIT_NOFILE, &files);
 	}
-	status = q.flows ? query_flows(&q) : query_run(&q);
+	status = query_past_begin(&q, &past);
+	if (!status)
+		status = q.flows ? query_flows(&q) : query_run(&q);
+	query_past_end(past);
 	expr_free(q.expr);
 	return status;
 }

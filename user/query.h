@@ -58,6 +58,11 @@ struct query_twins {
 /* Has another directory had it already? 1, 0, -errno. */
 int twins_have(struct query_twins *twins, const struct gathered *packet);
 
+/* What `past of` and `future of` in the expression mean; the exit status, when it was said why. */
+struct query_past;
+int query_past_begin(struct query *query, struct query_past **past);
+void query_past_end(struct query_past *past);
+
 /* Goes on with packets that come from now on, until cancelled or the limit is reached. */
 int query_follow(struct query *query, struct query_sink *sink);
 

@@ -108,32 +108,77 @@ static int track_gather(struct gathering *g, const struct segment *s, const stru
 	return 0;
 }
 
+/* What an index does not say of a track: the times, stamps and bytes of its packets. */
+static int packets_sum(struct segment *s, const struct index_refs *refs, struct catalog_track *t)
+{
+	struct pcapng_packet p;
+	__u64 stamp;
+
+	for (__u32 i = 0; i < refs->n; i++) {
+		int err = segment_packet(s, (__u32)(refs->at[i] >> 32), &p, &stamp);
+
+		if (err)
+			return err;
+		if (!i || p.wall_ns < t->first_ns)
+			t->first_ns = p.wall_ns;
+		if (!i || stamp < t->first_stamp)
+			t->first_stamp = stamp;
+		t->last_ns = p.wall_ns > t->last_ns ? p.wall_ns : t->last_ns;
+		t->last_stamp = stamp > t->last_stamp ? stamp : t->last_stamp;
+		t->wire[refs->at[i] & 1] += p.wire;
+	}
+	return 0;
+}
+
+/* Only where the flow record is gone: every packet is read. */
+static int sealed_gather(struct gathering *g, struct segment *s)
+{
+	struct index_refs refs = {};
+	struct catalog_track t;
+	int err = segment_open_data(s);
+
+	for (__u32 n = 0; !err && n < s->index.tracks && !query_cancelled; n++) {
+		refs.n = 0;
+		err = index_track(&s->index, n, &t, 3, &refs);
+		if (err)
+			s->why = "a damaged index; `record --reindex` makes it anew";
+		if (!err)
+			err = packets_sum(s, &refs, &t);
+		if (!err)
+			err = track_gather(g, s, &t);
+	}
+	free(refs.at);
+	return err;
+}
+
+static int tracks_gather(struct gathering *g, const struct segment *s, const struct catalog *c)
+{
+	int err = 0;
+
+	for (__u32 t = 0; !err && t < c->tracks_n; t++)
+		err = track_gather(g, s, &c->tracks[t]);
+	return err;
+}
+
 static int segment_gather(struct gathering *g, int dir, const char *path, const char *base)
 {
+	struct catalog record = {};
 	struct segment s;
 	int err = segment_open(&s, dir, path, base);
 
-	if (err && err != -ENOENT)
-		gather_wrong(&g->q->gather, &s);
 	if (!err) {
 		memcpy(g->sum.host, segment_about(&s)->host, sizeof(g->sum.host));
 		memcpy(g->sum.class_name, segment_about(&s)->class_name, 32);
 	}
-	for (__u32 t = 0; !err && t < segment_tracks(&s); t++) {
-		struct catalog_track read;
-		const struct catalog_track *track = &read;
-
-		if (!s.sealed)
-			track = segment_track(&s, t);
-		else if (index_track(&s.index, t, &read, 3, &(struct index_refs){}))
-			track = NULL;
-		if (!track) {
-			s.why = "a damaged index; `record --reindex` makes it anew";
-			gather_wrong(&g->q->gather, &s);
-			break;
-		}
-		err = track_gather(g, &s, track);
-	}
+	if (!err && !s.sealed)
+		err = tracks_gather(g, &s, &s.catalog);
+	else if (!err && !flowlog_read(dir, base, &record))
+		err = tracks_gather(g, &s, &record);
+	else if (!err)
+		err = sealed_gather(g, &s);
+	if (err && err != -ENOENT && err != -ENOMEM)
+		gather_wrong(&g->q->gather, &s);
+	catalog_free(&record);
 	segment_close(&s);
 	return err == -ENOMEM ? err : 0;
 }

@@ -74,6 +74,12 @@ struct written {
 	char host[CATALOG_NAME_MAX];
 };
 
+struct written_owner {
+	__u32 mark, pid;
+	char comm[16], text[128];
+	int len; /* < 0: none yet */
+};
+
 struct query_sink {
 	const struct query *query;
 	struct out *out;
@@ -82,6 +88,9 @@ struct query_sink {
 	int fd; /* pcapng */
 	struct written *interfaces;
 	__u32 interfaces_n, interfaces_room;
+	struct written_owner owner;
+	unsigned char *block;
+	__u32 block_room;
 	struct text buffer;
 	int err;
 };
@@ -237,32 +246,55 @@ static __s64 written_interface(struct query_sink *sink, const struct gathered *m
 	return sink->interfaces_n++;
 }
 
+static size_t stamp_put(char *to, __u64 stamp)
+{
+	static const char digits[] = "0123456789abcdef";
+
+	memcpy(to, "hlc=", 4);
+	for (int i = 0; i < 16; i++)
+		to[4 + i] = digits[stamp >> (60 - 4 * i) & 15];
+	return 20;
+}
+
+/* What a track's packets have in their comments behind the stamp; made anew for another track. */
+static void owner_make(struct query_sink *sink, const struct track *k)
+{
+	struct written_owner *o = &sink->owner;
+
+	if (o->len >= 0 && o->mark == k->mark && o->pid == k->pid &&
+	    !memcmp(o->comm, k->comm, sizeof(o->comm)))
+		return;
+	o->mark = k->mark;
+	o->pid = k->pid;
+	memcpy(o->comm, k->comm, sizeof(o->comm));
+	o->len = 0;
+	if (k->mark || k->pid || k->comm[0])
+		o->len = snprintf(o->text, sizeof(o->text), " mark=%u/%u:%x pid=%u comm=%.*s",
+				  mark_experiment(k->mark), mark_activity(k->mark), k->mark, k->pid,
+				  (int)sizeof(k->comm), k->comm);
+}
+
 static int packet_write(struct query_sink *sink, const struct gathered *m, struct pcapng_packet *p,
 			const struct catalog_track *t)
 {
 	__s64 interface = written_interface(sink, m, p->interface);
-	const struct track *k = &t->track;
-	unsigned char *block;
 	char comment[PCAPNG_COMMENT_MAX];
-	size_t used = 0, room = p->kept + PCAPNG_PACKET_ROOM;
+	size_t used = 0, skip;
 
 	if (interface < 0)
 		return (int)interface;
 	p->interface = (__u32)interface;
 	if (m->stamp)
-		used = (size_t)snprintf(comment, sizeof(comment), "hlc=%016llx", m->stamp);
-	if (k->mark || k->pid || k->comm[0])
-		used += (size_t)snprintf(comment + used, sizeof(comment) - used,
-					 "%smark=%u/%u:%x pid=%u comm=%.*s", used ? " " : "",
-					 mark_experiment(k->mark), mark_activity(k->mark), k->mark,
-					 k->pid, (int)sizeof(k->comm), k->comm);
+		used = stamp_put(comment, m->stamp);
+	owner_make(sink, &t->track);
+	skip = !used && sink->owner.len; /* the space */
+	memcpy(comment + used, sink->owner.text + skip, (size_t)sink->owner.len - skip);
+	used += (size_t)sink->owner.len - skip;
 	p->comment = used ? comment : NULL;
 	p->comment_len = used;
-	block = malloc(room);
-	if (!block)
+	if (array_grow((void **)&sink->block, &sink->block_room, p->kept + PCAPNG_PACKET_ROOM, 1))
 		return -ENOMEM;
-	text_add(&sink->buffer, block, pcapng_packet(block, p));
-	free(block);
+	text_add(&sink->buffer, sink->block, pcapng_packet(sink->block, p));
 	if (sink->buffer.err)
 		return -ENOMEM;
 	return sink->buffer.len >= 256 << 10 ? written_flush(sink) : 0;
@@ -279,6 +311,7 @@ struct query_sink *sink_open(const struct query *query)
 	if (!sink)
 		goto fail;
 	sink->query = query;
+	sink->owner.len = -1;
 	sink->fd = -1;
 	if (query->count)
 		return sink;
@@ -341,6 +374,7 @@ int sink_close(struct query_sink *sink, int status)
 	}
 	text_free(&sink->buffer);
 	free(sink->interfaces);
+	free(sink->block);
 	free(sink->dissector);
 	free(sink);
 	return status;

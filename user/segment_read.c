@@ -11,7 +11,7 @@
 #include "segment_read.h"
 #include "text.h"
 
-#define EXPECTED_MOST 2048 /* packets; of more, the disk reads ahead by itself */
+#define EXPECTED_MOST 2048 /* packets; of more, the disk reads everything ahead */
 #define DAMAGED "damaged; what is in it cannot be trusted"
 
 const struct catalog *segment_about(const struct segment *s)
@@ -339,8 +339,12 @@ static const unsigned char *data_at(struct segment *s, __u64 offset, __u64 bytes
 
 void segment_expect(struct segment *s, const struct index_refs *refs)
 {
-	if (s->packed || !s->data.at || refs->n > EXPECTED_MOST)
+	if (s->packed || !s->data.at)
 		return;
+	if (refs->n > EXPECTED_MOST) {
+		checked_sweep(&s->data);
+		return;
+	}
 	for (__u32 i = 0; i < refs->n; i++)
 		checked_expect(&s->data, (refs->at[i] >> 32) * CATALOG_UNIT, 2048);
 }
