@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "config_mark.h"
+#include "config_rules.h"
 #include "markmetrics.h"
 #include "stun.h"
 
@@ -65,6 +65,11 @@ const cyaml_schema_field_t config_mark_fields[] = {
 				fireflies_fields),
 	CYAML_FIELD_SEQUENCE("pipes", POINTER, struct config_mark, pipes, &pipe, 0, 16),
 	STRINGS("receive", struct config_mark, receive, 16),
+	STRING("how", POINTER, struct config_mark, how_text),
+	CYAML_FIELD_BOOL_PTR("packets", POINTER, struct config_mark, packets),
+	CYAML_FIELD_SEQUENCE("rules", POINTER, struct config_mark, rules, &config_rule_schema, 0,
+			     RULES_MAX),
+	STRINGS("exclude", struct config_mark, exclude, RULES_MAX / 9),
 	CYAML_FIELD_END,
 };
 
@@ -192,6 +197,8 @@ int config_mark_check(struct config_file *file)
 		status = fireflies_check(file, mark);
 	if (!status)
 		status = pipes_check(file, mark);
+	if (!status)
+		status = config_rules_check(file, mark);
 	if (status || !mark->receive_count)
 		return status;
 	mark->receivers = calloc(mark->receive_count, sizeof(*mark->receivers));
@@ -209,4 +216,6 @@ void config_mark_free(struct config_mark *mark)
 	free(mark->receivers);
 	mark->addresses = NULL;
 	mark->receivers = NULL;
+	free(mark->marks);
+	mark->marks = NULL;
 }

@@ -11,6 +11,7 @@
 #include "loop.h"
 #include "markmetrics.h"
 #include "marking.h"
+#include "markrules.h"
 #include "metrics.h"
 #include "pipein.h"
 #include "registry.h"
@@ -158,6 +159,10 @@ int marking_set(struct marking *m, const struct config_mark *config)
 		log_error("fireflies: %s", strerror(-err));
 	else
 		err = ways_set(m, config);
+	if (!err)
+		err = markrules_set(m->t, config->marks, config->marks_n);
+	m->in.how = config->how;
+	markrules_unwritten(m->t, config->packets && !*config->packets);
 	if (!err && m->reports)
 		reports_set(m->reports, &config->reports);
 	return err;
@@ -197,6 +202,10 @@ void marking_close(struct marking *m)
 	if (m->reports)
 		step(-1, m);
 	reports_close(m->reports);
+	if (m->registry) { /* else the configuration did not get as far as marks */
+		markrules_set(m->t, NULL, 0);
+		markrules_unwritten(m->t, false);
+	}
 	outs_close(m);
 	markmetrics_close(m->metrics);
 	if (m->registry)
