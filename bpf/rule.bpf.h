@@ -97,18 +97,17 @@ __checked int rule_fits(struct rule *r, struct asked *a)
 }
 
 /*
- * One of a rule's ids, for the nth flow that it is asked for. A flow that is asked again
- * keeps the one it has, for as long as that is among them.
+ * One of a rule's ids. A flow that is asked again, as each is once its process is known,
+ * keeps the one it has for as long as that is among them, and it is nobody's turn.
  */
-__checked int rule_choose(struct rule *r, struct asked *a, __u32 nth)
+__checked int rule_choose(struct rule *r, struct asked *a)
 {
-	__u32 old, id;
+	__u32 old, id, nth;
 
 	if (!r || !a || !r->ids_n)
 		return 0;
 	old = mark_experiment(a->old) << RULE_ID_SHIFT | mark_activity(a->old);
-	if (r->flags & RULE_RANDOM)
-		nth = bpf_get_prandom_u32();
+	nth = r->flags & RULE_RANDOM ? bpf_get_prandom_u32() : (__u32)r->flows;
 	id = r->ids[nth % r->ids_n % RULE_IDS_MAX];
 #pragma clang loop unroll(disable)
 	for (__u32 i = 0; i < RULE_IDS_MAX; i++)
@@ -121,18 +120,17 @@ __checked int rule_choose(struct rule *r, struct asked *a, __u32 nth)
 
 static long rule_try(void *map, const __u32 *index, struct rule *r, struct asked *a)
 {
-	__u32 nth;
-
 	if (*index >= a->rules)
 		return 1;
 	if (!rule_fits(r, a))
 		return 0;
-	nth = __sync_fetch_and_add(&r->flows, 1);
 	if (r->flags & RULE_EXCLUDE)
 		return 1;
 	a->given = r->given | MARK_MARKED;
 	if (r->ids_n)
-		rule_choose(r, a, nth);
+		rule_choose(r, a);
+	if ((a->given ^ a->old) & (MARK_MARKED | (MARK_LABEL_MASK & ~MARK_ENTROPY_MASK)))
+		__sync_fetch_and_add(&r->flows, 1);
 	return 1;
 }
 

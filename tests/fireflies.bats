@@ -335,7 +335,7 @@ c.close()
 			false
 		}
 	}
-	check 'bad.yaml:2:28: .*names are not looked up' <<<'fireflies: {collectors: [collector.example.org]}'
+	check 'bad.yaml:2:28: .*or a host.s name' <<<'fireflies: {collectors: [collector_example_org:0]}'
 	check 'nobody to send to' <<<'fireflies: {destination: false}'
 	check 'lean, full or compatible' <<<'fireflies: {form: fat}'
 	check 'not an absolute path' <<<'pipes: [{path: np}]'
