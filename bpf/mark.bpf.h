@@ -73,6 +73,8 @@ static __always_inline int stage_mark(struct pass *at, struct pkt *p)
 		return NEXT;
 	if (f->state >= FLOW_CLOSED && p->tcp_flags & (TCP_FIN | TCP_RST))
 		mark_end(p);
+	if (s->marks_flags & MARKS_UNWRITTEN)
+		return NEXT;
 	if (p->dir == DIR_OUT)
 		return mark_write(at, p, mark);
 	if (p->tcp_flags & TCP_SYN && p->v6 && mark_how(mark) != MARK_LABEL)

@@ -110,6 +110,15 @@ _Static_assert(sizeof(struct mark_entry) == 32, "no hidden padding");
 /* rule.flags */
 #define RULE_UID (1U << 0)
 #define RULE_COMM (1U << 1)
+#define RULE_EXCLUDE (1U << 2)	  /* what it fits has no mark, whatever other rules say */
+#define RULE_RANDOM (1U << 3)	  /* of several ids any; else one after the other */
+#define RULE_CONFIGURED (1U << 4) /* the daemon's, by its configuration: it goes with that */
+
+#define RULE_OWNER (RULE_UID | RULE_COMM) /* asks who sends */
+
+/* How many ids a rule can hand out. */
+#define RULE_IDS_MAX 32
+#define RULE_ID_SHIFT 6 /* experiment << 6 | activity, as SciTags number them elsewhere */
 
 #define RULE_NODE_NONE 0xffffffffU /* rule.node: the node it names is not here */
 
@@ -128,18 +137,21 @@ struct rule {
 	__u8 proto;	   /* 0: any */
 	__u8 flags;	   /* RULE_* */
 	__u8 cgroup_level; /* how deep that cgroup lies, the root being 0 */
-	__u8 _pad[5];
+	__u8 ids_n;	   /* 0: `given` has the one */
+	__u8 _pad[4];
+	__u16 ids[RULE_IDS_MAX];
 	char comm[16];
 	char node_name[64]; /* so that a node that comes again is known */
 };
 
-_Static_assert(sizeof(struct rule) == 200, "no hidden padding");
+_Static_assert(sizeof(struct rule) == 264, "no hidden padding");
 
 /* settings.marks_flags: what some rule in force asks of */
 #define MARKS_HEADERS (1U << 0) /* and some entry: how a connection is set up matters */
 #define MARKS_OWNERS (1U << 1)
 #define MARKS_CGROUPS (1U << 2)
 #define MARKS_INHERIT (1U << 3)
+#define MARKS_UNWRITTEN (1U << 4) /* packets stay as they are: marks are for reports alone */
 
 /* Context of the syscall program `mark_touch`: flows of this key are asked again. */
 struct mark_call {

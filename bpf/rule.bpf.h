@@ -40,6 +40,7 @@ struct asked {
 	__u64 comm[2];
 	__u32 owned; /* uid, cgroup and comm are known */
 	__u32 rules; /* in force */
+	__u32 old;   /* the mark it had, and 0: none */
 	__u32 given; /* the answer, and 0: none */
 };
 
@@ -56,7 +57,7 @@ static __always_inline __u32 mark_tag(__u32 generation, __u32 mark, __u32 jiffie
 
 static __always_inline int rule_asks_owner(const struct rule *r)
 {
-	return r->flags || r->cgroup;
+	return r->flags & RULE_OWNER || r->cgroup;
 }
 
 static __always_inline int owner_fits(const struct rule *r, const struct asked *a)
@@ -95,14 +96,41 @@ __checked int rule_fits(struct rule *r, struct asked *a)
 	return !rule_asks_owner(r) || owner_fits(r, a);
 }
 
+/*
+ * One of a rule's ids. A flow that is asked again, as each is once its process is known,
+ * keeps the one it has for as long as that is among them, and it is nobody's turn.
+ */
+__checked int rule_choose(struct rule *r, struct asked *a)
+{
+	__u32 old, id, nth;
+
+	if (!r || !a || !r->ids_n)
+		return 0;
+	old = mark_experiment(a->old) << RULE_ID_SHIFT | mark_activity(a->old);
+	nth = r->flags & RULE_RANDOM ? bpf_get_prandom_u32() : (__u32)r->flows;
+	id = r->ids[nth % r->ids_n % RULE_IDS_MAX];
+#pragma clang loop unroll(disable)
+	for (__u32 i = 0; i < RULE_IDS_MAX; i++)
+		if (a->old && i < r->ids_n && r->ids[i] == old)
+			id = old;
+	a->given = (r->given & ~MARK_LABEL_MASK) | MARK_MARKED |
+		   mark_label(id >> RULE_ID_SHIFT, id & MARK_ACTIVITY_MAX, 0);
+	return 0;
+}
+
 static long rule_try(void *map, const __u32 *index, struct rule *r, struct asked *a)
 {
 	if (*index >= a->rules)
 		return 1;
 	if (!rule_fits(r, a))
 		return 0;
-	__sync_fetch_and_add(&r->flows, 1);
+	if (r->flags & RULE_EXCLUDE)
+		return 1;
 	a->given = r->given | MARK_MARKED;
+	if (r->ids_n)
+		rule_choose(r, a);
+	if ((a->given ^ a->old) & (MARK_MARKED | (MARK_LABEL_MASK & ~MARK_ENTROPY_MASK)))
+		__sync_fetch_and_add(&r->flows, 1);
 	return 1;
 }
 
@@ -283,6 +311,7 @@ __checked int mark_ask(struct __sk_buff *skb, struct pkt *p)
 	if (f->state < FLOW_CLOSED) {
 		a.key = p->key;
 		a.now_ns = bpf_ktime_get_boot_ns();
+		a.old = f->mark & MARK_MARKED ? f->mark : 0;
 		if (s->marks_flags & MARKS_OWNERS)
 			asked_owner(&a, skb, p, f, s->marks_flags);
 		marks_find(p, &a);

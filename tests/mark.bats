@@ -278,11 +278,13 @@ while True:
 @test "a mark with an end ends" {
 	udp_echo_start b :: 7777
 	tm up -n a
-	mark add --dst :7777 --experiment 2 --activity 9 --for 4s
-	[ "$(mark list --json | jq -r .activity)" = Debug ]
+	mark add --dst :7777 --experiment 2 --activity 9 --for 1h
+	[ "$(mark list --json | jq -r '.activity, (.for_ns > 3000000000000)' | xargs)" = 'Debug true' ]
 	udp_ask a 1 fd00:1::2 7777
 	[ "$(counter mark_label)" = 1 ]
-	await 10 [ -z "$(mark list --json)" ] || await 10 sh -c "! $TIDEMARK mark list --json --pin-dir $PIN | grep -q ."
+	# However slow this machine is now: of the hour nothing is left to race with.
+	mark add --dst :7777 --experiment 2 --activity 9 --for 1ms
+	await 10 eval '[ -z "$(mark list --json)" ]'
 	udp_ask a 1 fd00:1::2 7777
 	[ "$(counter mark_label)" = 1 ]
 }

@@ -339,32 +339,68 @@ int config_parse(struct config_file *file, const char *name, const char *text, s
 	return status;
 }
 
-int config_load(struct config_file *file, const char *name)
+/* Whole, or NULL, said; the caller's to free. */
+static char *file_read(const char *name, const char *remedy, size_t *len)
 {
 	FILE *from = fopen(name, "re");
-	size_t len = 0;
 	char *text;
-	int status;
 
-	memset(file, 0, sizeof(*file));
 	if (!from) {
-		log_error("%s: %s; tools/tidemark.yaml is a sample", name, strerror(errno));
-		return 2;
+		log_error("%s: %s%s", name, strerror(errno), remedy);
+		return NULL;
 	}
 	text = malloc(CONFIG_MOST + 1);
 	if (text)
-		len = fread(text, 1, CONFIG_MOST + 1, from);
-	if (!text || ferror(from) || len > CONFIG_MOST) {
+		*len = fread(text, 1, CONFIG_MOST + 1, from);
+	if (!text || ferror(from) || *len > CONFIG_MOST) {
 		log_error("%s: %s", name,
 			  !text		 ? "out of memory"
 			  : ferror(from) ? strerror(errno)
 					 : "larger than a megabyte, so no configuration");
-		status = 2;
-	} else {
-		status = config_parse(file, name, text, len);
+		free(text);
+		text = NULL;
 	}
 	fclose(from);
+	return text;
+}
+
+int config_load(struct config_file *file, const char *name)
+{
+	size_t len = 0;
+	char *text = file_read(name, "; tools/tidemark.yaml is a sample", &len);
+	int status;
+
+	memset(file, 0, sizeof(*file));
+	if (!text)
+		return 2;
+	status = config_parse(file, name, text, len);
 	free(text);
+	return status;
+}
+
+int config_load_foreign(struct config_file *file, const char *name, config_translate translate,
+			void *ctx, FILE *show)
+{
+	struct text ours = {};
+	size_t len = 0;
+	char *text = file_read(name, "", &len);
+	int status;
+
+	memset(file, 0, sizeof(*file));
+	if (!text)
+		return 2;
+	status = translate(name, text, len, ctx, &ours);
+	free(text);
+	if (!status && show)
+		fwrite(ours.at, 1, ours.len, show);
+	if (!status) {
+		status = config_parse(file, name, ours.at, ours.len);
+		if (status)
+			log_error("%s: these lines are of what it comes to, which "
+				  "--print-config shows",
+				  name);
+	}
+	text_free(&ours);
 	return status;
 }
 

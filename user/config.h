@@ -6,8 +6,10 @@
 #include <linux/types.h>
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdio.h>
 
 #include "datapath.h"
+#include "text.h"
 
 #define CONFIG_FILE "/etc/tidemark/tidemark.yaml"
 
@@ -46,6 +48,14 @@ int config_load(struct config_file *file, const char *name);
 
 /* The same from memory; `name` is what to call it. */
 int config_parse(struct config_file *file, const char *name, const char *text, size_t len);
+
+/* Something else's configuration, as YAML of ours. 0, or a status after saying why. */
+typedef int (*config_translate)(const char *name, const char *text, size_t len, void *ctx,
+				struct text *out);
+
+/* Reads another program's configuration; `show`, if not NULL: also prints what it comes to. */
+int config_load_foreign(struct config_file *file, const char *name, config_translate translate,
+			void *ctx, FILE *show);
 
 void config_free(struct config_file *file);
 

@@ -6,7 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "config_mark.h"
+#include "config_rules.h"
+#include "lookup.h"
 #include "markmetrics.h"
 #include "stun.h"
 
@@ -65,26 +66,36 @@ const cyaml_schema_field_t config_mark_fields[] = {
 				fireflies_fields),
 	CYAML_FIELD_SEQUENCE("pipes", POINTER, struct config_mark, pipes, &pipe, 0, 16),
 	STRINGS("receive", struct config_mark, receive, 16),
+	STRING("how", POINTER, struct config_mark, how_text),
+	CYAML_FIELD_BOOL_PTR("packets", POINTER, struct config_mark, packets),
+	CYAML_FIELD_SEQUENCE("rules", POINTER, struct config_mark, rules, &config_rule_schema, 0,
+			     RULES_MAX),
+	STRINGS("exclude", struct config_mark, exclude, RULES_MAX / 9),
 	CYAML_FIELD_END,
 };
 
-static int address_refuse(const struct config_file *file, const char *path, const char *text)
+static int address_refuse(const struct config_file *file, const char *path, const char *text,
+			  bool named)
 {
 	return config_refuse(file, path,
-			     "%s: not an address; names are not looked up, write 192.0.2.1:10514 "
-			     "or [2001:db8::1]:10514",
-			     text);
+			     "%s: not an address; write 192.0.2.1:10514 or [2001:db8::1]:10514%s",
+			     text, named ? ", or a host's name" : "");
 }
 
+/* `named`: names will do, whose address is to be found, and is all zero here. */
 static int ends_check(const struct config_file *file, const char *path, char *const *texts,
-		      unsigned n, __u16 port, struct sockaddr_in6 *out)
+		      unsigned n, __u16 port, bool named, struct sockaddr_in6 *out)
 {
-	char at[64];
+	char at[64], name[LOOKUP_NAME_MAX];
+	__u16 named_port;
 
 	for (unsigned i = 0; i < n; i++) {
 		snprintf(at, sizeof(at), "%s.%u", path, i);
-		if (fireflies_address(texts[i], port, &out[i]))
-			return address_refuse(file, at, texts[i]);
+		if (!fireflies_address(texts[i], port, &out[i]))
+			continue;
+		memset(&out[i], 0, sizeof(out[i]));
+		if (!named || lookup_parse(texts[i], port, name, &named_port))
+			return address_refuse(file, at, texts[i], named);
 	}
 	return 0;
 }
@@ -117,7 +128,7 @@ static int behind_nat_check(const struct config_file *file, struct config_mark *
 	o->http_n = address->http_count;
 	o->refresh_ns = REFRESH_NS;
 	if (ends_check(file, "mark.fireflies.address.stun", address->stun, address->stun_count,
-		       STUN_PORT, o->stun))
+		       STUN_PORT, true, o->stun))
 		return 2;
 	return config_span(file, "mark.fireflies.address.refresh", address->refresh,
 			   &o->refresh_ns);
@@ -148,7 +159,7 @@ static int fireflies_check(const struct config_file *file, struct config_mark *m
 				     "nobody to send to; destination: true, or collectors");
 	mark->reports.ignore_port = o->port;
 	if (ends_check(file, "mark.fireflies.collectors", f->collectors, f->collectors_count,
-		       FIREFLY_PORT, o->collectors))
+		       FIREFLY_PORT, true, o->collectors))
 		return 2;
 	return f->address ? behind_nat_check(file, mark, f->address) : 0;
 }
@@ -192,12 +203,14 @@ int config_mark_check(struct config_file *file)
 		status = fireflies_check(file, mark);
 	if (!status)
 		status = pipes_check(file, mark);
+	if (!status)
+		status = config_rules_check(file, mark);
 	if (status || !mark->receive_count)
 		return status;
 	mark->receivers = calloc(mark->receive_count, sizeof(*mark->receivers));
 	if (!mark->receivers)
 		return config_refuse(file, "mark.receive", "out of memory");
-	return ends_check(file, "mark.receive", mark->receive, mark->receive_count, FIREFLY_PORT,
+	return ends_check(file, "mark.receive", mark->receive, mark->receive_count, FIREFLY_PORT, false,
 			  mark->receivers);
 }
 
@@ -209,4 +222,6 @@ void config_mark_free(struct config_mark *mark)
 	free(mark->receivers);
 	mark->addresses = NULL;
 	mark->receivers = NULL;
+	free(mark->marks);
+	mark->marks = NULL;
 }

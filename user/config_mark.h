@@ -7,6 +7,7 @@
 
 #include "config.h"
 #include "fireflies.h"
+#include "marks.h"
 #include "reports.h"
 
 struct config_address {
@@ -30,6 +31,8 @@ struct config_pipe {
 	bool anybody;
 };
 
+struct config_rule;
+
 struct config_mark {
 	char *registry, *period, *idle, *flows;
 	unsigned *series; /* flows with metrics of their own */
@@ -38,12 +41,21 @@ struct config_mark {
 	unsigned pipes_count;
 	char **receive; /* ADDRESS:PORT, of UDP */
 	unsigned receive_count;
+	char *how_text; /* of what does not say it */
+	bool *packets;	/* false: they stay as they are, and marks are for reports alone */
+	struct config_rule **rules;
+	unsigned rules_count;
+	char **exclude; /* `private`, or as --dst */
+	unsigned exclude_count;
 
 	/* What it comes to, filled by config_mark_check(). */
 	struct reports_options reports;
 	struct fireflies_options tell;
 	struct publicaddr_options *addresses; /* NULL: none */
 	struct sockaddr_in6 *receivers;
+	struct mark *marks; /* rules */
+	size_t marks_n;
+	enum mark_how how;
 };
 
 extern const cyaml_schema_field_t config_mark_fields[];

@@ -87,25 +87,33 @@ static bool same_end(const struct sockaddr_in6 *a, const struct sockaddr_in6 *b)
 	       !memcmp(&a->sin6_addr, &b->sin6_addr, sizeof(a->sin6_addr));
 }
 
+/* Of equal ones the first is told. */
+static bool is_twice(const struct fireflies *f, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		if (same_end(&f->o.collectors[i], &f->o.collectors[n]))
+			return true;
+	return false;
+}
+
+void fireflies_collector(struct fireflies *f, size_t n, const struct sockaddr_in6 *at)
+{
+	f->o.collectors[n] = *at;
+	/* Without a route yet, it is tried again with each message. */
+	if (at->sin6_family && connect(f->collectors[n], (const void *)at, sizeof(*at)))
+		log_debug("collector %zu: %s", n + 1, strerror(errno));
+}
+
 static int collectors_open(struct fireflies *f, const struct fireflies_options *o)
 {
 	f->o.collectors_n = 0;
 	for (size_t i = 0; i < o->collectors_n; i++) {
-		bool twice = false;
-		int fd;
+		int fd = socket_make();
 
-		for (size_t k = 0; k < f->o.collectors_n; k++)
-			twice |= same_end(&f->o.collectors[k], &o->collectors[i]);
-		if (twice)
-			continue;
-		fd = socket_make();
 		if (fd < 0)
 			return fd;
-		f->collectors[f->o.collectors_n] = fd;
-		f->o.collectors[f->o.collectors_n++] = o->collectors[i];
-		/* Without a route yet, it is tried again with each message. */
-		if (connect(fd, (void *)&o->collectors[i], sizeof(o->collectors[i])))
-			log_debug("collector %zu: %s", i + 1, strerror(errno));
+		f->collectors[f->o.collectors_n++] = fd;
+		fireflies_collector(f, i, &o->collectors[i]);
 	}
 	return 0;
 }
@@ -211,7 +219,10 @@ static int send_to(int fd, const char *message, int n, const struct sockaddr_in6
 static void to_collectors(struct fireflies *f, const char *message, int n)
 {
 	for (size_t i = 0; i < f->o.collectors_n; i++)
-		sent(f, send_to(f->collectors[i], message, n, &f->o.collectors[i]));
+		if (!f->o.collectors[i].sin6_family)
+			sent(f, EDESTADDRREQ); /* its name has no address yet */
+		else if (!is_twice(f, i))
+			sent(f, send_to(f->collectors[i], message, n, &f->o.collectors[i]));
 }
 
 static void to_destination(struct fireflies *f, __u32 node, const struct sockaddr_in6 *to,

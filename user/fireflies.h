@@ -16,7 +16,8 @@ struct fireflies_options {
 	bool no_header;	  /* bare JSON, without syslog's header */
 	bool ongoing;	  /* also while the flow lives */
 	enum firefly_form form;
-	struct sockaddr_in6 collectors[FIREFLIES_COLLECTORS_MAX]; /* IPv4 as ::ffff:a.b.c.d */
+	/* IPv4 as ::ffff:a.b.c.d; sin6_family 0: not known yet, see fireflies_collector() */
+	struct sockaddr_in6 collectors[FIREFLIES_COLLECTORS_MAX];
 	size_t collectors_n;
 	struct publicaddr *addresses; /* the source as others see it, or NULL; the caller's */
 };
@@ -30,12 +31,15 @@ struct fireflies_counts {
 
 struct fireflies;
 
-/* `ADDR`, `ADDR:PORT`, `[V6]:PORT`. -EINVAL: names are not looked up. */
+/* `ADDR`, `ADDR:PORT`, `[V6]:PORT`. -EINVAL: none; a name perhaps, see lookup.h. */
 int fireflies_address(const char *text, __u16 port, struct sockaddr_in6 *out);
 
 /* Equal collectors are taken once. NULL and errno. */
 struct fireflies *fireflies_open(const struct tidemark *t, const struct fireflies_options *o);
 void fireflies_close(struct fireflies *f);
+
+/* The nth collector is there now. */
+void fireflies_collector(struct fireflies *f, size_t n, const struct sockaddr_in6 *at);
 
 /* A reports_fn; its context is a struct fireflies. Flows without a mark are passed over. */
 void fireflies_tell(enum report_type state, struct reported *flow, void *ctx);

@@ -153,6 +153,7 @@ static int starts_take(struct flowin *in, const struct firefly *flows, size_t n)
 		marks[i].proto = flows[i].proto;
 		marks[i].experiment = flows[i].experiment;
 		marks[i].activity = flows[i].activity;
+		marks[i].how = in->how;
 	}
 	err = marks_add(in->t, marks, n, &at);
 	if (!err) {

@@ -3,6 +3,7 @@
 #ifndef TIDEMARK_FLOWIN_H
 #define TIDEMARK_FLOWIN_H
 
+#include "../bpf/mark.h"
 #include "firefly.h"
 
 #define FLOWIN_WORDS 256
@@ -18,6 +19,7 @@ struct flowin_counts {
 struct flowin {
 	struct tidemark *t;
 	const struct registry *registry;
+	enum mark_how how; /* how packets carry it */
 	struct flowin_counts counts;
 	__u64 complained_ns; /* the last refusal that was said: one a second, the rest counted */
 	__u64 unsaid;

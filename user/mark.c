@@ -2,7 +2,6 @@
 /* `tidemark mark`: which experiment and activity the traffic of this host belongs to. */
 #define _GNU_SOURCE 1
 #include <errno.h>
-#include <pwd.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -26,6 +25,7 @@ enum {
 	OPT_ID,
 	OPT_ALL,
 	OPT_REGISTRY,
+	OPT_EXCLUDE,
 };
 
 /* Which options were given: a bit each, from OPT_PROTO on, and these. */
@@ -93,6 +93,7 @@ static const struct argp_option options[] = {
 	{ "for", OPT_FOR, "SPAN", 0, "Until so much time has passed", 2 },
 	{ "inherit", OPT_INHERIT, NULL, 0, "Also what a process opens while it serves such a flow",
 	  2 },
+	{ "exclude", OPT_EXCLUDE, NULL, 0, "No mark, whatever other rules say", 2 },
 	{ "id", OPT_ID, "N", 0, "That one mark (del, list)", 3 },
 	{ "all", OPT_ALL, NULL, 0, "Every mark (del)", 3 },
 	{ "registry", OPT_REGISTRY, "FILE", 0,
@@ -111,23 +112,8 @@ __attribute__((noreturn)) static void refuse(const char *option, const char *arg
 
 static void uid_parse(struct mark *m, const char *arg)
 {
-	__u64 uid;
-
-	if (number_parse(arg, 0xfffffffe, &uid)) {
-		/* The file, not getpwnam(): that loads libraries a static program has not. */
-		FILE *file = fopen("/etc/passwd", "re");
-		struct passwd *user = NULL;
-
-		while (file && (user = fgetpwent(file)) && strcmp(user->pw_name, arg))
-			;
-		if (file)
-			fclose(file);
-		if (!user)
-			refuse("uid", arg, "no such user in /etc/passwd, and not a number");
-		uid = user->pw_uid;
-	}
-	m->uid = uid;
-	m->by_uid = true;
+	if (mark_uid_parse(arg, m))
+		refuse("uid", arg, "no such user in /etc/passwd, and not a number");
 }
 
 static void end_parse(const char *option, const char *arg, struct endpoint *e)
@@ -189,6 +175,9 @@ static error_t selector_parse_option(int key, char *arg, struct mark *m)
 		return 0;
 	case OPT_INHERIT:
 		m->inherit = true;
+		return 0;
+	case OPT_EXCLUDE:
+		m->exclude = true;
 		return 0;
 	}
 	return ARGP_ERR_UNKNOWN;
@@ -292,8 +281,8 @@ static int action_add(struct marking *m)
 	size_t bad;
 	int err;
 
-	if (!m->experiment || !m->activity) {
-		log_error("add: needs --experiment and --activity");
+	if (m->mark.exclude ? m->experiment || m->activity : !m->experiment || !m->activity) {
+		log_error("add: needs --experiment and --activity, or else --exclude");
 		return 2;
 	}
 	if (where_change(m))

@@ -8,12 +8,15 @@
 #include "fireflyin.h"
 #include "flowapi.h"
 #include "log.h"
+#include "lookup.h"
 #include "loop.h"
 #include "markmetrics.h"
 #include "marking.h"
+#include "markrules.h"
 #include "metrics.h"
 #include "pipein.h"
 #include "registry.h"
+#include "stun.h"
 
 #define STEP_NS 20000000 /* what a start waits at most before it is told */
 #define WAYS_MAX 16
@@ -24,6 +27,11 @@ struct marking {
 	struct reports *reports;
 	struct fireflies *fireflies;
 	struct publicaddr *addresses;
+	struct lookups *lookups;
+	struct named {
+		struct marking *m;
+		size_t n; /* which collector, or which STUN server */
+	} collectors[FIREFLIES_COLLECTORS_MAX], stun[PUBLICADDR_SERVERS_MAX];
 	struct markmetrics *metrics;
 	struct registry *registry;
 	struct flowin in;
@@ -106,8 +114,61 @@ static int ways_set(struct marking *m, const struct config_mark *c)
 	return 0;
 }
 
+static void collector_found(const struct sockaddr_in6 *at, void *ctx)
+{
+	const struct named *named = ctx;
+
+	fireflies_collector(named->m->fireflies, named->n, at);
+}
+
+static void stun_found(const struct sockaddr_in6 *at, void *ctx)
+{
+	const struct named *named = ctx;
+
+	publicaddr_stun(named->m->addresses, named->n, at);
+}
+
+/* Those of the list that are names: the check has left their addresses empty. */
+static int names_ask(struct marking *m, char *const *texts, const struct sockaddr_in6 *at,
+		     size_t n, __u16 usual, lookup_fn fn, struct named *named)
+{
+	char name[LOOKUP_NAME_MAX];
+	__u16 port;
+	int err;
+
+	for (size_t i = 0; i < n; i++) {
+		if (at[i].sin6_family)
+			continue;
+		if (!m->lookups)
+			m->lookups = lookups_open(m->base);
+		if (!m->lookups)
+			return -ENOMEM;
+		named[i] = (struct named){ m, i };
+		err = lookup_parse(texts[i], usual, name, &port);
+		if (!err)
+			err = lookups_add(m->lookups, name, port, fn, &named[i]);
+		if (err)
+			return err;
+	}
+	return 0;
+}
+
+static int names_open(struct marking *m, const struct config_mark *c)
+{
+	const struct config_fireflies *f = c->fireflies;
+	int err = names_ask(m, f->collectors, c->tell.collectors, c->tell.collectors_n,
+			    FIREFLY_PORT, collector_found, m->collectors);
+
+	if (!err && c->addresses)
+		err = names_ask(m, f->address->stun, c->addresses->stun, c->addresses->stun_n,
+				STUN_PORT, stun_found, m->stun);
+	return err;
+}
+
 static void outs_close(struct marking *m)
 {
+	lookups_close(m->lookups);
+	m->lookups = NULL;
 	fireflies_close(m->fireflies);
 	publicaddr_close(m->addresses);
 	m->fireflies = NULL;
@@ -127,7 +188,7 @@ static int outs_open(struct marking *m, const struct config_mark *c)
 	}
 	o.addresses = m->addresses;
 	m->fireflies = fireflies_open(m->t, &o);
-	return m->fireflies ? 0 : -errno;
+	return m->fireflies ? names_open(m, c) : -errno;
 }
 
 static int registry_load(struct marking *m, const struct config_mark *c)
@@ -158,6 +219,10 @@ int marking_set(struct marking *m, const struct config_mark *config)
 		log_error("fireflies: %s", strerror(-err));
 	else
 		err = ways_set(m, config);
+	if (!err)
+		err = markrules_set(m->t, config->marks, config->marks_n);
+	m->in.how = config->how;
+	markrules_unwritten(m->t, config->packets && !*config->packets);
 	if (!err && m->reports)
 		reports_set(m->reports, &config->reports);
 	return err;
@@ -197,6 +262,10 @@ void marking_close(struct marking *m)
 	if (m->reports)
 		step(-1, m);
 	reports_close(m->reports);
+	if (m->registry) { /* else the configuration did not get as far as marks */
+		markrules_set(m->t, NULL, 0);
+		markrules_unwritten(m->t, false);
+	}
 	outs_close(m);
 	markmetrics_close(m->metrics);
 	if (m->registry)

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <jansson.h>
 #include <netinet/in.h>
+#include <pwd.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -27,7 +28,10 @@ enum {
 	HOW,
 	INHERIT,
 	FOR,
-	FLOWS
+	FLOWS,
+	EXCLUDE,
+	IDS,
+	PICK
 };
 
 static const struct out_column columns[] = {
@@ -47,6 +51,9 @@ static const struct out_column columns[] = {
 	[INHERIT] = { .key = "inherit" },
 	[FOR] = { "for_ns", "LEFT", 6, 0, OUT_RIGHT | OUT_OPTIONAL },
 	[FLOWS] = { "flows", "FLOWS", 8, 0, OUT_RIGHT | OUT_OPTIONAL },
+	[EXCLUDE] = { .key = "exclude" },
+	[IDS] = { .key = "ids" },
+	[PICK] = { .key = "pick" },
 	{},
 };
 
@@ -84,9 +91,33 @@ static void out_owner(struct out *out, const struct mark *m)
 	out_str(out, CGROUP, path);
 }
 
+/* Several ids are one text, as several fit no column: "2/9,3/14". */
+static void out_gives(struct out *out, const struct registry *registry, const struct mark *m)
+{
+	char experiment[REGISTRY_NAME_MAX], activity[REGISTRY_NAME_MAX], ids[RULE_IDS_MAX * 8];
+	int n = 0;
+
+	if (m->exclude) {
+		out_bool(out, EXCLUDE, true);
+		return;
+	}
+	for (unsigned i = 0; i < m->ids_n; i++)
+		n += snprintf(ids + n, sizeof(ids) - n, "%s%u/%u", i ? "," : "",
+			      m->ids[i] >> RULE_ID_SHIFT, m->ids[i] & MARK_ACTIVITY_MAX);
+	if (n) {
+		out_str(out, IDS, ids);
+		out_str(out, PICK, m->at_random ? "random" : "round-robin");
+	} else {
+		registry_names(registry, m->experiment, m->activity, experiment, activity);
+		out_str(out, EXPERIMENT, experiment);
+		out_str(out, ACTIVITY, activity);
+	}
+	out_str(out, HOW, mark_hows[m->how]);
+}
+
 int mark_print(struct out *out, const struct registry *registry, const struct mark *m)
 {
-	char experiment[REGISTRY_NAME_MAX], activity[REGISTRY_NAME_MAX], number[4];
+	char number[4];
 
 	out_u64(out, ID, m->id);
 	snprintf(number, sizeof(number), "%u", m->proto);
@@ -98,10 +129,7 @@ int mark_print(struct out *out, const struct registry *registry, const struct ma
 	out_ends(out, SRC, SRC_PORTS, &m->src);
 	out_ends(out, DST, DST_PORTS, &m->dst);
 	out_owner(out, m);
-	registry_names(registry, m->experiment, m->activity, experiment, activity);
-	out_str(out, EXPERIMENT, experiment);
-	out_str(out, ACTIVITY, activity);
-	out_str(out, HOW, mark_hows[m->how]);
+	out_gives(out, registry, m);
 	if (m->inherit)
 		out_bool(out, INHERIT, true);
 	if (m->for_ns)
@@ -151,6 +179,28 @@ int mark_how_parse(const char *text, enum mark_how *how)
 int mark_cgroup_parse(const char *text, struct mark *m)
 {
 	return cgroup_id(text, &m->cgroup, &m->cgroup_level);
+}
+
+int mark_uid_parse(const char *text, struct mark *m)
+{
+	__u64 uid;
+
+	if (number_parse(text, 0xfffffffe, &uid)) {
+		/* The file, not getpwnam(): that loads libraries a static program has not. */
+		FILE *file = fopen("/etc/passwd", "re");
+		struct passwd *user = NULL;
+
+		while (file && (user = fgetpwent(file)) && strcmp(user->pw_name, text))
+			;
+		if (file)
+			fclose(file);
+		if (!user)
+			return -EINVAL;
+		uid = user->pw_uid;
+	}
+	m->uid = uid;
+	m->by_uid = true;
+	return 0;
 }
 
 /* ---- read back ---------------------------------------------------------------------- */
@@ -225,14 +275,8 @@ static int read_comm(const struct reading *r, const char *text)
 
 static int read_uid(const struct reading *r, const char *text)
 {
-	__u64 uid;
-
-	snprintf(r->words, r->size, "not a user's number");
-	if (number_parse(text, 0xffffffff, &uid))
-		return -EINVAL;
-	r->mark->uid = uid;
-	r->mark->by_uid = true;
-	return 0;
+	snprintf(r->words, r->size, "no such user in /etc/passwd, and not a number");
+	return mark_uid_parse(text, r->mark);
 }
 
 static int read_cgroup(const struct reading *r, const char *text)
@@ -271,6 +315,40 @@ static int read_nothing(const struct reading *r, const char *text)
 	return 0;
 }
 
+/* "atlas/staging,3/14" */
+static int read_ids(const struct reading *r, const char *text)
+{
+	char one[2 * REGISTRY_NAME_MAX], *slash;
+	unsigned experiment, activity;
+
+	for (size_t n; *text; text += n + (text[n] == ',')) {
+		n = strcspn(text, ",");
+		snprintf(r->words, r->size, "not EXPERIMENT/ACTIVITY,..., %u at most",
+			 RULE_IDS_MAX);
+		if (n >= sizeof(one) || r->mark->ids_n == RULE_IDS_MAX)
+			return -EINVAL;
+		memcpy(one, text, n);
+		one[n] = 0;
+		slash = strchr(one, '/');
+		if (!slash)
+			return -EINVAL;
+		*slash = 0;
+		if (registry_experiment(r->registry, one, &experiment, r->words, r->size) ||
+		    registry_activity(r->registry, experiment, slash + 1, &activity, r->words,
+				      r->size))
+			return -EINVAL;
+		r->mark->ids[r->mark->ids_n++] = experiment << RULE_ID_SHIFT | activity;
+	}
+	return 0;
+}
+
+static int read_pick(const struct reading *r, const char *text)
+{
+	snprintf(r->words, r->size, "not a choice; round-robin or random");
+	r->mark->at_random = !strcmp(text, "random");
+	return r->mark->at_random || !strcmp(text, "round-robin") ? 0 : -EINVAL;
+}
+
 /* In this order: an activity's name is its experiment's. */
 static const struct {
 	const char *key;
@@ -281,6 +359,7 @@ static const struct {
 	{ "dst_ports", read_dst },     { "node", read_node },	  { "uid", read_uid },
 	{ "comm", read_comm },	       { "cgroup", read_cgroup }, { "experiment", read_experiment },
 	{ "activity", read_activity }, { "how", read_how },	  { "for_ns", read_for },
+	{ "ids", read_ids },	       { "pick", read_pick },
 };
 
 #define KEYS (sizeof(keys) / sizeof(keys[0]))
@@ -290,7 +369,32 @@ static bool key_is_known(const char *key)
 	for (size_t i = 0; i < KEYS; i++)
 		if (!strcmp(keys[i].key, key))
 			return true;
-	return !strcmp(key, "inherit");
+	return !strcmp(key, "inherit") || !strcmp(key, "exclude");
+}
+
+static int read_switch(const struct reading *r, const char *key, bool *to)
+{
+	json_t *value = json_object_get(r->line, key);
+
+	*to = json_is_true(value);
+	snprintf(r->words, r->size, "%s: neither true nor false", key);
+	return value && !json_is_boolean(value) ? -EINVAL : 0;
+}
+
+/* One mark, or several, or none on purpose. */
+static int gives_check(const struct reading *r)
+{
+	bool one = json_object_get(r->line, "experiment") && json_object_get(r->line, "activity");
+	struct mark *m = r->mark;
+
+	snprintf(r->words, r->size, "experiment and activity are needed, or ids, or exclude");
+	if (one + (m->ids_n != 0) + m->exclude != 1)
+		return -EINVAL;
+	if (m->ids_n) {
+		m->experiment = m->ids[0] >> RULE_ID_SHIFT;
+		m->activity = m->ids[0] & MARK_ACTIVITY_MAX;
+	}
+	return 0;
 }
 
 static int line_read(struct reading *r)
@@ -316,33 +420,36 @@ static int line_read(struct reading *r)
 			return -EINVAL;
 		}
 	}
-	value = json_object_get(r->line, "inherit");
-	r->mark->inherit = json_is_true(value);
-	snprintf(r->words, r->size, "inherit: neither true nor false");
-	if (value && !json_is_boolean(value))
+	if (read_switch(r, "inherit", &r->mark->inherit) ||
+	    read_switch(r, "exclude", &r->mark->exclude))
 		return -EINVAL;
-	snprintf(r->words, r->size, "experiment and activity are needed");
-	return json_object_get(r->line, "experiment") && json_object_get(r->line, "activity")
-		       ? 0
-		       : -EINVAL;
+	return gives_check(r);
+}
+
+int mark_read_json(json_t *line, const struct registry *registry, struct mark *mark, char *words,
+		   size_t size)
+{
+	struct reading r = { registry, line, mark, words, size };
+
+	memset(mark, 0, sizeof(*mark));
+	return line_read(&r);
 }
 
 int mark_read(const char *line, size_t length, const struct registry *registry, struct mark *mark,
 	      char *words, size_t size)
 {
-	struct reading r = { registry, NULL, mark, words, size };
 	json_error_t error;
+	json_t *json;
 	int err;
 
-	memset(mark, 0, sizeof(*mark));
-	r.line = json_loadb(line, length, JSON_REJECT_DUPLICATES, &error);
-	if (!json_is_object(r.line)) {
+	json = json_loadb(line, length, JSON_REJECT_DUPLICATES, &error);
+	if (!json_is_object(json)) {
 		snprintf(words, size, "not a JSON object: %s",
-			 r.line ? "it is something else" : error.text);
-		json_decref(r.line);
+			 json ? "it is something else" : error.text);
+		json_decref(json);
 		return -EINVAL;
 	}
-	err = line_read(&r);
-	json_decref(r.line);
+	err = mark_read_json(json, registry, mark, words, size);
+	json_decref(json);
 	return err;
 }

@@ -3,6 +3,7 @@
 #ifndef TIDEMARK_MARKIO_H
 #define TIDEMARK_MARKIO_H
 
+#include <jansson.h>
 #include <stdio.h>
 
 #include "marks.h"
@@ -21,9 +22,14 @@ void out_mark(struct out *out, unsigned experiment_column, unsigned activity_col
 int mark_proto_parse(const char *text, __u8 *proto);
 int mark_how_parse(const char *text, enum mark_how *how);
 int mark_cgroup_parse(const char *text, struct mark *mark);
+int mark_uid_parse(const char *text, struct mark *mark); /* a number, or a name of /etc/passwd */
 
 /* One line as `mark list --json` prints it; what it says of id and flows is not read. */
 int mark_read(const char *line, size_t length, const struct registry *registry, struct mark *mark,
 	      char *words, size_t size);
+
+/* The same, parsed. */
+int mark_read_json(json_t *line, const struct registry *registry, struct mark *mark, char *words,
+		   size_t size);
 
 #endif

@@ -34,7 +34,7 @@ static __u64 boot_ns(void)
 static bool mark_is_single(const struct mark *m)
 {
 	return endpoint_is_exact(&m->src) && endpoint_is_exact(&m->dst) && !m->by_uid &&
-	       !*m->comm && !m->cgroup;
+	       !*m->comm && !m->cgroup && !m->exclude && !m->ids_n;
 }
 
 static __u32 given_of(const struct mark *m)
@@ -99,7 +99,11 @@ static void rule_of(struct rule *r, const struct mark *m, const struct tidemark 
 	r->flows = m->flows;
 	r->uid = m->uid;
 	r->proto = m->proto;
-	r->flags = (m->by_uid ? RULE_UID : 0) | (*m->comm ? RULE_COMM : 0);
+	r->flags = (m->by_uid ? RULE_UID : 0) | (*m->comm ? RULE_COMM : 0) |
+		   (m->exclude ? RULE_EXCLUDE : 0) | (m->at_random ? RULE_RANDOM : 0) |
+		   (m->configured ? RULE_CONFIGURED : 0);
+	r->ids_n = m->ids_n;
+	memcpy(r->ids, m->ids, sizeof(r->ids));
 	memcpy(r->comm, m->comm, sizeof(r->comm));
 	memcpy(r->node_name, m->node, sizeof(r->node_name));
 	if (*m->node && node_by_name(t, m->node, NULL, &r->node))
@@ -118,6 +122,11 @@ static bool rule_read(struct mark *m, const struct rule *r)
 	m->uid = r->uid;
 	m->proto = r->proto;
 	m->by_uid = r->flags & RULE_UID;
+	m->exclude = r->flags & RULE_EXCLUDE;
+	m->at_random = r->flags & RULE_RANDOM;
+	m->configured = r->flags & RULE_CONFIGURED;
+	m->ids_n = r->ids_n;
+	memcpy(m->ids, r->ids, sizeof(m->ids));
 	memcpy(m->comm, r->comm, sizeof(m->comm));
 	memcpy(m->node, r->node_name, sizeof(m->node));
 	m->node[sizeof(m->node) - 1] = m->comm[sizeof(m->comm) - 1] = 0;
@@ -208,11 +217,12 @@ static unsigned rule_ports(const struct rule *r)
 			return order;    \
 	} while (0)
 
-/* The most specific first; among equals, the older. */
+/* Exclusions, then the most specific; among equals, the older. */
 static int rule_compare(const void *left, const void *right)
 {
 	const struct rule *a = left, *b = right;
 
+	BY(!(a->flags & RULE_EXCLUDE) - !(b->flags & RULE_EXCLUDE));
 	BY((long)rule_bits(b) - rule_bits(a));
 	BY((long)rule_ports(a) - rule_ports(b));
 	BY(!a->proto - !b->proto);
@@ -241,7 +251,7 @@ static __u32 rules_flags(const struct rules *rules)
 
 		if (mark_how(r->given) != MARK_LABEL)
 			flags |= MARKS_HEADERS;
-		if (r->flags || r->cgroup)
+		if (r->flags & RULE_OWNER || r->cgroup)
 			flags |= MARKS_OWNERS;
 		if (r->cgroup)
 			flags |= MARKS_CGROUPS;
@@ -264,7 +274,8 @@ static int rules_store(struct tidemark *t, struct rules *rules)
 			return -errno;
 	/* What single flows need stays: nobody counts them. */
 	__atomic_store_n(&s->marks_flags,
-			 rules_flags(rules) | (s->marks_flags & (MARKS_HEADERS | MARKS_INHERIT)),
+			 rules_flags(rules) | (s->marks_flags &
+					       (MARKS_HEADERS | MARKS_INHERIT | MARKS_UNWRITTEN)),
 			 __ATOMIC_SEQ_CST);
 	__atomic_store_n(&s->marks_rules, (spare ? 1U << 16 : 0) | rules->n, __ATOMIC_SEQ_CST);
 	generation_next(t);

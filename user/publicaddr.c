@@ -159,6 +159,8 @@ static void stun_event(evutil_socket_t fd, short what, void *ctx)
 
 static void stun_ask(struct stun_server *s)
 {
+	if (!s->at.sin6_family)
+		return;
 	if (getrandom(s->id, sizeof(s->id), GRND_NONBLOCK) != sizeof(s->id))
 		return;
 	s->tries = 0;
@@ -177,6 +179,12 @@ static int stun_open(struct publicaddr *p, struct stun_server *s, const struct s
 	setsockopt(s->fd, IPPROTO_IPV6, IPV6_V6ONLY, &off, sizeof(off));
 	s->event = event_new(p->base, s->fd, EV_READ | EV_PERSIST, stun_event, s);
 	return s->event ? 0 : -ENOMEM;
+}
+
+void publicaddr_stun(struct publicaddr *p, size_t n, const struct sockaddr_in6 *at)
+{
+	p->stun[n].at = *at;
+	stun_ask(&p->stun[n]);
 }
 
 /* ---- HTTP -------------------------------------------------------------------------------- */

@@ -23,7 +23,8 @@ struct publicaddr_pair {
 struct publicaddr_options {
 	struct publicaddr_pair map[PUBLICADDR_MAP_MAX];
 	size_t map_n;
-	struct sockaddr_in6 stun[PUBLICADDR_SERVERS_MAX]; /* IPv4 as ::ffff:a.b.c.d */
+	/* IPv4 as ::ffff:a.b.c.d; sin6_family 0: not known yet, see publicaddr_stun() */
+	struct sockaddr_in6 stun[PUBLICADDR_SERVERS_MAX];
 	size_t stun_n;
 	char http[PUBLICADDR_SERVERS_MAX][PUBLICADDR_URL_MAX]; /* http://HOST[:PORT]/PATH */
 	size_t http_n;
@@ -35,6 +36,9 @@ struct publicaddr;
 /* NULL and errno. Asks at once and then every refresh_ns; an answer that was got is kept. */
 struct publicaddr *publicaddr_open(struct event_base *base, const struct publicaddr_options *o);
 void publicaddr_close(struct publicaddr *p);
+
+/* The nth STUN server is there now: it is asked. */
+void publicaddr_stun(struct publicaddr *p, size_t n, const struct sockaddr_in6 *at);
 
 /*
  * Replace what the map names; else a private address (RFC 1918, RFC 4193, RFC 6598, link

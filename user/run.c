@@ -14,6 +14,7 @@
 #include "cmd.h"
 #include "config_api.h"
 #include "config_trace.h"
+#include "flowdgo.h"
 #include "log.h"
 #include "loop.h"
 #include "notify.h"
@@ -75,9 +76,18 @@ static int options_merge(struct datapath_options *to, const struct datapath_opti
 	return 0;
 }
 
+static int from_flowdgo(const char *name, const char *text, size_t len, void *ctx, struct text *out)
+{
+	const struct run *run = ctx;
+
+	return flowdgo_translate(name, text, len, run->token, out);
+}
+
 int run_load(struct run *run, struct config_file *file)
 {
-	int status = config_load(file, run->config);
+	int status = run->foreign ? config_load_foreign(file, run->config, from_flowdgo, run,
+							run->show ? stdout : NULL)
+				  : config_load(file, run->config);
 
 	if (!status) {
 		status = options_merge(&file->options, &run->o);
@@ -278,12 +288,17 @@ static int stop(struct run *run, int status)
 
 /* ---- the command ------------------------------------------------------------------------------ */
 
-enum { OPT_CHECK = 0x200 };
+enum { OPT_CHECK = 0x200, OPT_FROM, OPT_PRINT, OPT_TOKEN };
 
 static const struct argp_option options[] = {
 	{ "config", 'c', "FILE", 0, "The configuration (default " CONFIG_FILE ")", 0 },
 	{ "check-config", OPT_CHECK, NULL, 0, "Say whether the configuration is right, and exit",
 	  0 },
+	{ "from", OPT_FROM, "flowd-go", 0,
+	  "The configuration is that program's (default " FLOWDGO_FILE ")", 1 },
+	{ "print-config", OPT_PRINT, NULL, 0, "With --from: print what it comes to, and exit", 1 },
+	{ "token", OPT_TOKEN, "FILE", 0,
+	  "With --from: what its addresses ask for that others can reach", 1 },
 	{},
 };
 
@@ -301,7 +316,8 @@ static const char doc[] =
 	"\n"
 	"Example:\n"
 	"\n"
-	"  tidemark run -c tidemark.yaml --check-config && tidemark run -c tidemark.yaml\n";
+	"  tidemark run -c tidemark.yaml --check-config && tidemark run -c tidemark.yaml\n"
+	"  tidemark run --from flowd-go /etc/flowd-go/conf.yaml --print-config\n";
 
 static error_t parse(int key, char *arg, struct argp_state *state)
 {
@@ -317,6 +333,32 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 	case OPT_CHECK:
 		run->check = true;
 		return 0;
+	case OPT_FROM:
+		if (strcmp(arg, "flowd-go")) {
+			log_error("--from %s: only flowd-go's configuration is known", arg);
+			exit(2);
+		}
+		run->foreign = true;
+		return 0;
+	case OPT_PRINT:
+		run->show = true;
+		return 0;
+	case OPT_TOKEN:
+		run->token = arg;
+		return 0;
+	case ARGP_KEY_ARG:
+		if (run->config)
+			return ARGP_ERR_UNKNOWN;
+		run->config = arg;
+		return 0;
+	case ARGP_KEY_END:
+		if (!run->foreign && (run->show || run->token)) {
+			log_error("--print-config and --token go with --from flowd-go");
+			exit(2);
+		}
+		if (!run->config)
+			run->config = run->foreign ? FLOWDGO_FILE : CONFIG_FILE;
+		return 0;
 	}
 	return ARGP_ERR_UNKNOWN;
 }
@@ -325,21 +367,23 @@ static const struct argp_child children[] = { { &datapath_argp, 0, NULL, 5 }, {}
 const struct argp run_argp = {
 	.options = options,
 	.parser = parse,
+	.args_doc = "[FILE]",
 	.doc = doc,
 	.children = children,
 };
 
 int cmd_run(int argc, char **argv)
 {
-	struct run run = { .config = CONFIG_FILE };
+	struct run run = {};
 	int status;
 
 	argp_parse(&run_argp, argc, argv, 0, NULL, &run);
 	status = run_load(&run, &run.file);
 	if (status)
 		return status;
-	if (run.check) {
-		log_info("%s: right", run.config);
+	if (run.check || run.show) {
+		if (run.check)
+			log_info("%s: right", run.config);
 		config_free(&run.file);
 		return 0;
 	}

@@ -13,6 +13,9 @@ struct run {
 	const char *config; /* the file */
 	char config_path[PATH_MAX];
 	bool check;		   /* --check-config */
+	bool show;		   /* --print-config */
+	bool foreign;		   /* --from: the file is flowd-go's */
+	const char *token;	   /* --token, for that */
 	struct datapath_options o; /* of the command line */
 	struct config_file file;   /* with those of the command line added */
 	struct discover_choice choice;
