@@ -380,3 +380,19 @@ stats_sum() { # FIELD
 	record_stop
 	nothing_attached
 }
+
+@test "of a datapath that is up only the nodes asked for are recorded" {
+	node a b
+	wire a b 1
+	tm up -n netns:a -n netns:b
+	udp_echo_start b 10.1.0.2 7
+	record_start -d "$OUT" -n netns:a
+	grep -q 'recording 1 nodes' "$DIR/record.words"
+	udp_ask a 20 10.1.0.2 7
+	record_stop
+	[ "$("$TIDEMARK" query -d "$OUT" --count 'node a and udp')" = 40 ]
+	[ "$("$TIDEMARK" query -d "$OUT" --count 'node b')" = 0 ]
+	run -1 rec -d "$OUT" -n host
+	[[ $output == *'host: not a node of the datapath that is up'* ]]
+	tm down
+}

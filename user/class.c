@@ -203,7 +203,34 @@ static __u32 node_id(const char *name, void *ctx)
 	return id;
 }
 
-static int filter_compile(struct class_spec *spec, const struct tidemark *t)
+/* "And it is one of these nodes." */
+static int filter_narrow(struct class_spec *spec, const __u32 *only, size_t n)
+{
+	const struct filter_op either = { .code = FILTER_OR }, both = { .code = FILTER_AND };
+	__u32 asked = spec->ops_n;
+
+	if (n && asked + 2 * n > FILTER_OPS_MAX) {
+		log_error("class %s: %zu nodes are too many to choose beside its filter; choose "
+			  "them with `tidemark up`",
+			  spec->name, n);
+		return -E2BIG;
+	}
+	for (size_t i = 0; i < n; i++) {
+		spec->ops[spec->ops_n++] = (struct filter_op){ .code = FILTER_VALUE,
+							       .field = FILTER_NODE,
+							       .mask = ~0U,
+							       .low = only[i],
+							       .high = only[i] };
+		if (i)
+			spec->ops[spec->ops_n++] = either;
+	}
+	if (n && asked)
+		spec->ops[spec->ops_n++] = both;
+	return 0;
+}
+
+static int filter_compile(const struct class_list *list, struct class_spec *spec,
+			  const struct tidemark *t)
 {
 	struct expr_error error = {};
 	struct expr *expr;
@@ -211,7 +238,7 @@ static int filter_compile(struct class_spec *spec, const struct tidemark *t)
 
 	spec->ops_n = 0;
 	if (!spec->filter)
-		return 0;
+		return filter_narrow(spec, list->only, list->only_n);
 	err = expr_parse(spec->filter, physical_now_ns(), &expr, &error);
 	if (!err && expr) {
 		err = expr_compile(expr, node_id, (void *)t, spec->ops, &spec->ops_n, &error);
@@ -220,8 +247,9 @@ static int filter_compile(struct class_spec *spec, const struct tidemark *t)
 	if (err) {
 		log_error("class %s: filter: %s", spec->name, error.why);
 		expr_say(spec->filter, &error);
+		return err;
 	}
-	return err;
+	return filter_narrow(spec, list->only, list->only_n);
 }
 
 /* By insertion, which leaves what is equal in its order. */
@@ -250,7 +278,7 @@ int class_finish(struct class_list *list, __u64 cutoff, const struct tidemark *t
 	for (size_t i = 0; i < list->n && !err; i++) {
 		if (!list->at[i].cutoff_given)
 			list->at[i].cutoff = cutoff;
-		err = filter_compile(&list->at[i], t);
+		err = filter_compile(list, &list->at[i], t);
 	}
 	precedence_sort(list);
 	return err;
@@ -263,7 +291,7 @@ int class_compile(struct class_list *list, const struct tidemark *t)
 
 	for (size_t i = 0; i < list->n; i++) {
 		memcpy(before, list->at[i].ops, sizeof(before));
-		if (filter_compile(&list->at[i], t))
+		if (filter_compile(list, &list->at[i], t))
 			return 0;
 		changed |= memcmp(before, list->at[i].ops, sizeof(before)) != 0;
 	}

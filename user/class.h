@@ -32,6 +32,8 @@ struct class_spec {
 struct class_list {
 	struct class_spec at[CLASSES];
 	size_t n;
+	__u32 *only; /* ids of nodes; the classes are theirs alone. NULL: everybody's. Borrowed */
+	size_t only_n;
 };
 
 /* `NAME:key=value,...`, or one key and value of it. -EINVAL, and `words` says why. */

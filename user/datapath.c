@@ -346,3 +346,43 @@ int datapath_down(struct tidemark *t)
 	state_save(t, 0);
 	return tidemark_destroy(t) ? 1 : 0;
 }
+
+struct chosen {
+	struct tidemark *t;
+	__u32 **only;
+	size_t *n;
+};
+
+static int chosen_add(const struct netns_seen *seen, const char *name, void *ctx)
+{
+	struct chosen *chosen = ctx;
+	struct netns ns;
+	__u32 id = 0, *grown;
+
+	if (netns_identify(seen->fd, &ns) || node_by_cookie(chosen->t, ns.cookie, &id)) {
+		log_error("%s: not a node of the datapath that is up; `tidemark show nodes` lists "
+			  "them, `tidemark down` first to choose others",
+			  name);
+		return 1;
+	}
+	grown = realloc(*chosen->only, (*chosen->n + 1) * sizeof(*grown));
+	if (!grown)
+		return 1;
+	*chosen->only = grown;
+	grown[(*chosen->n)++] = id;
+	return 0;
+}
+
+int datapath_only(struct tidemark *t, const struct datapath_options *o, __u32 **only, size_t *n)
+{
+	struct chosen chosen = { .t = t, .only = only, .n = n };
+	char words[512];
+	int ret = 0;
+
+	for (size_t i = 0; i < o->selectors_n && !ret; i++) {
+		ret = selector_each(&o->selectors[i], chosen_add, &chosen, words, sizeof(words));
+		if (ret < 0)
+			log_error("%s", words);
+	}
+	return ret ? 1 : 0;
+}

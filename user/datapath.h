@@ -54,6 +54,13 @@ int attach_how_parse(const char *text, __u32 *how);
 /* Take an open datapath down: nodes, state saved, pins. An exit status. */
 int datapath_down(struct tidemark *t);
 
+/*
+ * Of a datapath that is up, the ids of the nodes that the options choose: `only` grows, and
+ * is the caller's to free; none if they choose none. An exit status; who is no node of it
+ * has been named.
+ */
+int datapath_only(struct tidemark *t, const struct datapath_options *o, __u32 **only, size_t *n);
+
 /* The skews given, applied to nodes that are there. An exit status. */
 int datapath_skew(struct tidemark *t, const struct datapath_options *o);
 

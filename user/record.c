@@ -133,6 +133,8 @@ static void reload(struct record *r)
 	static struct class_list now;
 
 	memset(&now, 0, sizeof(now));
+	now.only = r->classes.only;
+	now.only_n = r->classes.only_n;
 	if (classes_read(r, &now) || class_finish(&now, r->cutoff, &r->t)) {
 		log_error("%s: not reloaded; recording goes on as before", r->from_file);
 		class_free(&now);
@@ -213,7 +215,8 @@ static int loop(struct record *r)
 		log_error("cannot wait for packets: %s", strerror(-err));
 		return err;
 	}
-	log_info("recording %u nodes", node_count(&r->t));
+	log_info("recording %zu nodes",
+		 r->classes.only_n ? r->classes.only_n : (size_t)node_count(&r->t));
 	if (watch_processes(r))
 		log_warn("processes are not watched: new namespaces are found when something in "
 			 "them makes a socket; `tidemark doctor` says more");
@@ -275,6 +278,8 @@ static int adopt(struct record *r)
 	/* Left by one that was killed: whom it did not know can be added. */
 	if (t->settings->temporary == DATAPATH_OF_TRACE && r->o.selectors_n &&
 	    discover_now(t, &r->choice, false))
+		return 1;
+	if (datapath_only(t, &r->o, &r->classes.only, &r->classes.only_n))
 		return 1;
 	r->choice.all = t->settings->all;
 	r->choice.selectors_n = 0;
@@ -615,6 +620,7 @@ int cmd_record(int argc, char **argv)
 	if (r.reindex)
 		return segments_reindex(r.to.dir, r.to.key_file) ? 1 : 0;
 	status = r.file ? record_file(&r) : record_live(&r);
+	free(r.classes.only);
 	class_free(&r.classes);
 	return status;
 }

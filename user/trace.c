@@ -90,33 +90,11 @@ static int trace_run(struct trace *trace)
 	return status;
 }
 
-/* Of a datapath that is up: only the nodes asked for are printed. */
-static int selected_add(const struct netns_seen *seen, const char *name, void *ctx)
-{
-	struct trace *trace = ctx;
-	struct netns ns;
-	__u32 id = 0, *grown;
-
-	if (netns_identify(seen->fd, &ns) || node_by_cookie(&trace->t, ns.cookie, &id)) {
-		log_error("%s: not a node of the datapath that is up; `tidemark show nodes` lists "
-			  "them, `tidemark down` first to choose others",
-			  name);
-		return 1;
-	}
-	grown = realloc(trace->only, (trace->only_n + 1) * sizeof(*grown));
-	if (!grown)
-		return 1;
-	trace->only = grown;
-	trace->only[trace->only_n++] = id;
-	return 0;
-}
-
 /* The datapath is there: what was asked of it must go together with what it is. */
 static int trace_adopt(struct trace *trace)
 {
 	struct tidemark *t = &trace->t;
-	char words[512];
-	int status = 0, ret;
+	int status = 0;
 
 	if (!t->settings->complete) {
 		log_error(
@@ -133,13 +111,8 @@ static int trace_adopt(struct trace *trace)
 	/* Left by a trace that was killed: whom it did not know can be added. */
 	if (t->settings->temporary == DATAPATH_OF_TRACE && trace->o.selectors_n)
 		status = discover_now(t, &trace->choice, false) ? 1 : 0;
-	for (size_t i = 0; i < trace->o.selectors_n && !status; i++) {
-		ret = selector_each(&trace->o.selectors[i], selected_add, trace, words,
-				    sizeof(words));
-		if (ret < 0)
-			log_error("%s", words);
-		status = ret ? 1 : 0;
-	}
+	if (!status) /* only the nodes asked for are printed */
+		status = datapath_only(t, &trace->o, &trace->only, &trace->only_n);
 	if (!status)
 		status = datapath_skew(t, &trace->o);
 	if (!status && peers_apply(t, &trace->o.peers))
