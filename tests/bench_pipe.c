@@ -12,6 +12,7 @@
 #include "../bpf/event.h"
 #include "../bpf/flow.h"
 #include "bench.h"
+#include "../user/pipeline.h"
 
 #define CPU 1
 #define SAMPLES_MOST 101
@@ -41,6 +42,7 @@ struct pipe_case {
 	bool one_way; /* nobody answers: flows stay embryonic */
 	bool reading, every_packet;
 	double budget_ns;
+	__u32 parts; /* of the pipeline, beyond what a start loads: there, and not used */
 };
 
 struct measured {
@@ -73,6 +75,8 @@ static void datapath_open(const struct pipe_case *c)
 	int fd = -1;
 
 	bench_begin(&bench.t, flows > 65536 ? flows : 65536, RING_BYTES);
+	if (pipeline_need(&bench.t, c->parts))
+		bench_die("no such pipeline");
 	bench.pipeline = bpf_obj_get(BENCH_PINS "/pipeline");
 	if (!bpf_map_lookup_elem(bench.t.map[MAP_events], &cpu, &id))
 		fd = bpf_map_get_fd_by_id(id);
@@ -206,6 +210,26 @@ static const struct pipe_case cases[] = {
 	{ .name = "between two nodes here, sent and received",
 	  .budget_ns = 90,
 	  .traffic = { TCP_OUT, STEP, PAIR } },
+	{ .name = "UDP received, mark loaded and nothing marked",
+	  .budget_ns = 90,
+	  .parts = STAGES_LIVE_mark,
+	  .traffic = { UDP } },
+	{ .name = "UDP received, record loaded and nobody records",
+	  .budget_ns = 90,
+	  .parts = STAGES_LIVE_record,
+	  .traffic = { UDP } },
+	{ .name = "UDP received, peers loaded and no peer",
+	  .budget_ns = 90,
+	  .parts = PART_WIRE,
+	  .traffic = { UDP } },
+	{ .name = "UDP received, all of it loaded, nothing used",
+	  .budget_ns = 90,
+	  .parts = PARTS_ALL,
+	  .traffic = { UDP } },
+	{ .name = "TCP data sent, all of it loaded, nothing used",
+	  .budget_ns = 90,
+	  .parts = PARTS_ALL,
+	  .traffic = { TCP_OUT, STEP } },
 	{ .name = "received, each a burst, nobody reads", .traffic = { UDP, TWO } },
 	{ .name = "received, each a burst, read", .reading = true, .traffic = { UDP, TWO } },
 	{ .name = "sent, each a burst, nobody reads", .traffic = { TCP_OUT, STEP, TWO } },

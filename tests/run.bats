@@ -59,7 +59,7 @@ nodes_are() { # NAME...
 	tm show daemon --state-dir "$STATE" --json >"$DIR/shown"
 	[ "$(jq -r 'select(.show == "daemon") | .pid' "$DIR/shown")" = "$RUN" ]
 	[ "$(jq -r 'select(.show == "daemon") | .config' "$DIR/shown")" = "$DIR/run.yaml" ]
-	[ "$(jq -r 'select(.show == "sink") | .where' "$DIR/shown")" = "$DIR/log" ]
+	[ "$(jq -r 'select(.sink == "write") | .where' "$DIR/shown")" = "$DIR/log" ]
 	kill -KILL "$RUN"
 	wait "$RUN" || :
 	run tm show daemon --state-dir "$STATE"

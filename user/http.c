@@ -350,6 +350,8 @@ static struct bufferevent *accepted(struct event_base *base, void *ctx)
 
 int http_address_parse(const char *text, struct http_address *address)
 {
+	if (!strncmp(text, "unix:@", 6)) /* no file, whose mode would say who may */
+		return -EINVAL;
 	return listen_parse(text, &address->at, &address->len, &address->open);
 }
 

@@ -15,6 +15,7 @@
 #include "config_api.h"
 #include "config_trace.h"
 #include "flowdgo.h"
+#include "live.h"
 #include "log.h"
 #include "loop.h"
 #include "notify.h"
@@ -239,6 +240,7 @@ static int serve(struct run *run)
 static int start(struct run *run)
 {
 	int status = datapath_open(run);
+	struct sink *live;
 
 	if (status)
 		return status;
@@ -256,6 +258,10 @@ static int start(struct run *run)
 	run->daemon.config = run->config_path;
 	run->daemon.since_ns = physical_now_ns();
 	run->api.daemon = &run->daemon;
+	live = live_open(&run->t, run->base, tracer_lines(run->tracer));
+	if (!live)
+		return 1;
+	tracer_add(run->tracer, live);
 	if (run_sinks(run, NULL) || run_mark(run) || run_api(run, NULL))
 		return 1;
 	return serve(run);
