@@ -28,6 +28,7 @@ struct reports {
 	struct tidemark *t;
 	struct reports_options o;
 	enum reports_how how;
+	bool attached; /* or tried */
 	reports_fn fn;
 	void *ctx;
 	struct ring_buffer *ring;
@@ -459,7 +460,16 @@ static void times_read(struct reports *r)
 void reports_step(struct reports *r)
 {
 	__u64 lost;
+	int err;
 
+	if (!r->attached) {
+		r->attached = true;
+		err = sockets_attach(r);
+		if (err)
+			log_warn("sockets are not asked (%s): of connections there is what packets "
+				 "say",
+				 strerror(-err));
+	}
 	times_read(r);
 	ring_buffer__consume(r->ring);
 	lost = lost_read(r);
@@ -493,9 +503,10 @@ struct reports *reports_open(struct tidemark *t, const struct reports_options *o
 	r->ring = ring_buffer__new(t->map[MAP_reports], record, r, NULL);
 	if (!r->buckets || !r->ring)
 		goto fail;
-	err = sockets_attach(r);
+	err = o->later ? 0 : sockets_attach(r);
 	if (err)
 		goto fail;
+	r->attached = !o->later;
 	times_read(r);
 	r->since = r->tick;
 	/* What lies there is of an earlier run: the table knows it as well, and what became of it. */
