@@ -108,6 +108,8 @@ struct settings {
 	__u32 recording;      /* generation of the classes, 1 to 255; 0: nobody records */
 	__s32 recorder;	      /* pid of who empties the rings of packets, */
 	__u64 recorder_began; /* and when it began, as /proc has it: pids come again */
+	__u32 stamp_one_in;   /* of so many bursts of datagrams one is stamped; 0, 1: all */
+	__u32 _spare4;
 };
 
 #endif
