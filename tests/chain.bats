@@ -81,7 +81,7 @@ in_turn() { # FROM TO COUNT [LOG]
 	[ "$(jq -n '[inputs | select(.node == "a" and .type == "send")] | length' "$DIR/past.jsonl")" = 1 ]
 }
 
-@test "a wire that strips every option: no order before merge, every message in order after it" {
+@test "a wire that strips every option: no order before merge, every message in order after it (T36)" {
 	faulty strip
 	nginx_start b 80 <<<"$hello"
 	udp_echo_start b 10.1.0.2 7

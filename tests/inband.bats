@@ -251,7 +251,7 @@ print("asked", flush=True)
 		| (length > 600) and all(.[]; .hlc > .cause and $sent[.cause])' "$LOG"
 }
 
-@test "with loss, reordering and duplication: all bytes, and no inversion" {
+@test "with loss, reordering and duplication: all bytes, and no inversion (T35)" {
 	faulty loss
 	tcp_echo_start b 9000
 	hosts
