@@ -348,6 +348,8 @@ __checked int event_note(struct __sk_buff *skb, struct pkt *p, __u32 type, __u32
 		clock_begin(c, &b);
 		event_fill(e, p, f, type);
 		e->stamp = b.stamp;
+		if (e->dir == DIR_OUT && e->hash && wire_sampled_out(b.stamp, s->stamp_one_in))
+			e->flags |= EVENT_UNSTAMPED;
 		e->cause = why.cause;
 		e->wall_ns = b.wall_ns;
 		e->ended = b.ended;

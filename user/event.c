@@ -52,7 +52,8 @@ enum {
 	VIA,
 	AHEAD,
 	REJECTED,
-	HASH
+	HASH,
+	UNSTAMPED
 };
 
 static const struct out_column columns[] = {
@@ -84,6 +85,7 @@ static const struct out_column columns[] = {
 	[AHEAD] = { .key = "flagged" },
 	[REJECTED] = { .key = "rejected" },
 	[HASH] = { .key = "hash" },
+	[UNSTAMPED] = { .key = "unstamped" },
 	{},
 };
 
@@ -211,6 +213,8 @@ static void out_traffic(struct event_log *log, const struct joined *joined)
 		out_stamp(out, REJECTED, e->rejected);
 	if (message && e->hash)
 		out_u64(out, HASH, e->hash);
+	if (e->flags & EVENT_UNSTAMPED)
+		out_bool(out, UNSTAMPED, true);
 	if (e->pid) {
 		out_u64(out, PID, e->pid);
 		out_mem(out, COMM, e->comm, sizeof(e->comm));

@@ -107,6 +107,19 @@ int peer_no_stamp(struct peer_options *o, const char *text)
 	return 0;
 }
 
+int peer_sample(struct peer_options *o, const char *text)
+{
+	__u64 one_in;
+
+	if (number_parse(text, 1000000, &one_in) || !one_in) {
+		log_error("--stamp-sample %s: not one in how many; a number from 1 to 1000000",
+			  text);
+		return -EINVAL;
+	}
+	o->stamp_one_in = one_in;
+	return 0;
+}
+
 int peers_apply(struct tidemark *t, const struct peer_options *o)
 {
 	const __u32 flags = PEER_CLOCKS;
@@ -124,6 +137,8 @@ int peers_apply(struct tidemark *t, const struct peer_options *o)
 	for (size_t i = 0; i < o->no_stamp_n; i++)
 		s->unstamped[n++] = o->no_stamp[i];
 	s->unstamped_n = n;
+	if (o->stamp_one_in)
+		s->stamp_one_in = o->stamp_one_in;
 	if (o->max_ahead_given || !s->flag_ahead_ns)
 		s->max_ahead_ns = o->max_ahead_given ? o->max_ahead_ns : CLOCK_MAX_AHEAD_NS;
 	s->flag_ahead_ns = CLOCK_FLAG_AHEAD_NS;

@@ -149,8 +149,7 @@ static int trace_second(struct trace *trace)
 {
 	struct tidemark *t = &trace->t;
 	const char *option = not_ours(trace);
-	char words[512];
-	int status = 0;
+	int status;
 
 	trace->live = live_connect(t);
 	if (trace->live < 0) {
@@ -164,14 +163,9 @@ static int trace_second(struct trace *trace)
 			  option, t->settings->reader);
 		return 2;
 	}
-	for (size_t i = 0; i < trace->o.selectors_n && !status; i++) {
-		status = selector_each(&trace->o.selectors[i], selected_add, trace, words,
-				       sizeof(words));
-		if (status < 0)
-			log_error("%s", words);
-	}
+	status = datapath_only(t, &trace->o, &trace->only, &trace->only_n);
 	tidemark_unlock(t);
-	return status ? 1 : 0;
+	return status;
 }
 
 static int trace_live(struct trace *trace)
