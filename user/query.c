@@ -76,25 +76,46 @@ int twins_have(struct query_twins *t, const struct gathered *m)
 
 /* ---- running -------------------------------------------------------------------------------------- */
 
+/* As an object of its own among the packets', told by its first key. */
+static void gap_print(const struct gather_gap *g)
+{
+	struct text text = {};
+
+	text_add_str(&text, "{\"gap\":");
+	text_add_u64(&text, g->gap.packets);
+	text_add_str(&text, ",\"bytes\":");
+	text_add_u64(&text, g->gap.bytes);
+	text_add_str(&text, ",\"from\":\"");
+	text_add_wall(&text, g->gap.from_ns);
+	text_add_str(&text, "\",\"to\":\"");
+	text_add_wall(&text, g->gap.to_ns);
+	text_add_str(&text, "\",\"node\":");
+	text_add_json(&text, g->node, strlen(g->node));
+	text_add_str(&text, ",\"host\":");
+	text_add_json(&text, g->host, strlen(g->host));
+	text_add_str(&text, ",\"reason\":");
+	text_add_json(&text, g->gap.reason, strlen(g->gap.reason));
+	text_add_str(&text, "}\n");
+	if (!text.err)
+		fwrite(text.at, 1, text.len, stdout);
+	text_free(&text);
+}
+
 static void gaps_say(const struct query *q)
 {
 	__u64 packets = 0, from = ~0ULL, to = 0;
 	const char *reason = "";
 	struct text text = {};
 
-	for (__u32 i = 0; i < q->gather.cursors_n; i++) {
-		const struct catalog *about = segment_about(&q->gather.cursors[i]->segment);
+	for (__u32 i = 0; i < q->gather.gaps_n; i++) {
+		const struct catalog_gap *gap = &q->gather.gaps[i].gap;
 
-		for (__u32 g = 0; g < about->gaps_n; g++) {
-			const struct catalog_gap *gap = &about->gaps[g];
-
-			if (gap->from_ns > q->until_ns || gap->to_ns < q->since_ns)
-				continue;
-			packets += gap->packets;
-			from = gap->from_ns < from ? gap->from_ns : from;
-			to = gap->to_ns > to ? gap->to_ns : to;
-			reason = gap->reason;
-		}
+		packets += gap->packets;
+		from = gap->from_ns < from ? gap->from_ns : from;
+		to = gap->to_ns > to ? gap->to_ns : to;
+		reason = gap->reason;
+		if (q->json)
+			gap_print(&q->gather.gaps[i]);
 	}
 	if (!packets)
 		return;

@@ -439,7 +439,8 @@ static const struct argp_option options[] = {
 	  "A class of packets, and how it is kept: filter, cutoff, mem, disk, filesize, age, snap, "
 	  "sample, precedence; repeats",
 	  0 },
-	{ "zstd", OPT_ZSTD, NULL, 0, "Compress files once they are full", 0 },
+	{ "zstd", OPT_ZSTD, "AFTER", OPTION_ARG_OPTIONAL,
+	  "Compress files once they are full, or once their packets are so old: 90s, 2h, 7d", 0 },
 	{ "key", OPT_KEY, "FILE", 0, "Encrypt files once they are full, with the key in FILE", 0 },
 	{ "stats", OPT_STATS, "SPAN", 0, "A line for each class in DIR/stats.jsonl (default 10s)",
 	  0 },
@@ -559,6 +560,8 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 		return 0;
 	case OPT_ZSTD:
 		r->to.zstd = true;
+		if (arg)
+			span_set("zstd", arg, &r->to.zstd_after_ns);
 		return 0;
 	case OPT_KEY:
 		r->to.key_file = arg;

@@ -305,6 +305,7 @@ struct recorder *recorder_open(struct tidemark *t, const struct class_list *clas
 	struct packets_options o = { .dir = options->dir,
 				     .key_file = options->key_file,
 				     .zstd = options->zstd,
+				     .zstd_after_ns = options->zstd_after_ns,
 				     .name = device_name,
 				     .ctx = r };
 	int err;

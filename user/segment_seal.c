@@ -20,7 +20,7 @@
 struct kept {
 	char base[STORE_NAME_MAX];
 	__u64 bytes, first_ns, last_ns;
-	bool packed; /* compressed or encrypted, if it should be */
+	bool packed; /* compressed, or it cannot be */
 };
 
 struct job {
@@ -177,9 +177,11 @@ static void segment_delete(int dir, const char *base)
 static int kept_add(struct sealer *s, const char *base, __u64 first_ns, __u64 last_ns)
 {
 	struct kept kept = { .first_ns = first_ns, .last_ns = last_ns };
+	char text[STORE_NAME_MAX + 16];
 
 	strcpy(kept.base, base);
 	kept.bytes = segment_bytes(s->dir, base);
+	kept.packed = faccessat(s->dir, store_file(text, base, STORE_PLAIN), F_OK, 0);
 	if (array_grow((void **)&s->kept, &s->kept_room, s->kept_n + 1, sizeof(*s->kept)))
 		return -ENOMEM;
 	s->kept[s->kept_n++] = kept;
@@ -212,13 +214,44 @@ static void expire(struct sealer *s)
 		memmove(s->kept, s->kept + n, s->kept_n * sizeof(*s->kept));
 }
 
+/* ---- aging ------------------------------------------------------------------------------------ */
+
+/*
+ * The oldest file that is due; none: -ENOENT. A file is read while it is fresh, mostly, and a
+ * recorder has better to do just when it has filled one. Called and left with the mutex held,
+ * which is not needed for `kept`: nobody else changes it.
+ */
+static int age_one(struct sealer *s)
+{
+	__u64 bytes;
+	__u32 n = 0;
+	int err;
+
+	while (n < s->kept_n && (s->kept[n].packed || s->now_ns < s->kept[n].last_ns ||
+				 s->now_ns - s->kept[n].last_ns < s->o.zstd_after_ns))
+		n++;
+	if (!s->o.zstd || !s->o.zstd_after_ns || n == s->kept_n)
+		return -ENOENT;
+	pthread_mutex_unlock(&s->mutex);
+	err = segment_pack(s->dir, s->kept[n].base, &s->o);
+	if (err)
+		log_error("%s/%s: not compressed: %s; it stays as it is", s->path, s->kept[n].base,
+			  strerror(-err));
+	bytes = segment_bytes(s->dir, s->kept[n].base);
+	pthread_mutex_lock(&s->mutex);
+	s->kept[n].packed = true;
+	s->bytes += bytes - s->kept[n].bytes;
+	s->kept[n].bytes = bytes;
+	return 0;
+}
+
 /* ---- the thread ------------------------------------------------------------------------------- */
 
 static void job_do(struct sealer *s, struct job *job)
 {
 	int err = segment_seal(s->dir, job->base, job->fd, &job->c);
 
-	if (!err && (s->o.zstd || s->o.key_file))
+	if (!err && s->o.zstd && !s->o.zstd_after_ns)
 		err = segment_pack(s->dir, job->base, &s->o);
 	if (err)
 		log_error("%s/%s: not sealed: %s; it will be at the next start", s->path, job->base,
@@ -254,7 +287,7 @@ static void *sealer_run(void *arg)
 			pthread_mutex_unlock(&s->mutex);
 			job_do(s, job);
 			pthread_mutex_lock(&s->mutex);
-		} else {
+		} else if (s->stop || age_one(s)) {
 			pthread_cond_wait(&s->wake, &s->mutex);
 		}
 	}
