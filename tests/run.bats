@@ -87,7 +87,7 @@ nodes_are() { # NAME...
 @test "the sample configuration is right" {
 	"$TIDEMARK" run --check-config -c "$BATS_TEST_DIRNAME/../tools/tidemark.yaml"
 	# Also with all that is off switched on.
-	sed 's/^\( *\)#\([a-z]\)/\1\2/; s/^#  - /  - /; s/^  #  \([a-z]\)/    \1/' \
+	sed 's/^\( *\)#\([a-z]\)/\1\2/; s/^#  - /  - /; s/^  #  \([a-z]\)/    \1/; /^mark:/,$ s/^#  /  /' \
 		"$BATS_TEST_DIRNAME/../tools/tidemark.yaml" >"$DIR/all.yaml"
 	grep -q '^    url: ' "$DIR/all.yaml"
 	grep -q '^nodes:' "$DIR/all.yaml"
