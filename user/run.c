@@ -4,6 +4,7 @@
 #include <argp.h>
 #include <errno.h>
 #include <limits.h>
+#include <malloc.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -224,6 +225,7 @@ static int serve(struct run *run)
 	if (!signals || !seconds || (watchdog_ns && !watched)) {
 		log_error("cannot wait for events: %s", strerror(ENOMEM));
 	} else if (!tracer_start(run->tracer)) {
+		malloc_trim(0); /* loading took much that is never needed again */
 		daemon_save(&run->daemon);
 		notify("READY=1\nSTATUS=watching %u nodes", node_count(&run->t));
 		if (!loop_run(run->base)) {
