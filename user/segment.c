@@ -17,6 +17,11 @@
 
 #define BUFFER_FLUSH (256U << 10) /* written out when so much is there */
 #define BUFFER_MOST (1U << 20)	  /* kept while the disk takes nothing */
+/*
+ * A file is full with so many flows, too. In a flood each packet is one, which takes more
+ * memory than disk: twice 200 bytes here, and as much again while the file before is sealed.
+ */
+#define TRACKS_MOST (1U << 17)
 
 struct segments {
 	struct segments_options o;
@@ -335,7 +340,7 @@ int segments_write_hashed(struct segments *s, const struct packet *p, const void
 	if (room_make(s, s->buffered + wanted))
 		return -ENOMEM;
 	err = packet_put(s, p, bytes, hash);
-	if (!err && s->written + s->buffered >= s->o.file_bytes)
+	if (!err && (s->written + s->buffered >= s->o.file_bytes || s->c.tracks_n >= TRACKS_MOST))
 		segment_end(s); /* a full disk: tried again at the next packet or tick */
 	return err;
 }
