@@ -21,7 +21,7 @@
  * A file is full with so many flows, too. In a flood each packet is one, which takes more
  * memory than disk: twice 200 bytes here, and as much again while the file before is sealed.
  */
-#define TRACKS_MOST (1U << 17)
+#define TRACKS_MOST (1U << 16)
 
 struct segments {
 	struct segments_options o;
