@@ -2,7 +2,9 @@
 /* Frames read as the kernel's stages read them; every byte is asked for before it is looked at. */
 #include <string.h>
 
+#include "capture.h"
 #include "dissect.h"
+#include "linktype.h"
 
 #define TYPE_IP 0x0800
 #define TYPE_ARP 0x0806
@@ -67,15 +69,11 @@ static int is_tag(__u32 type)
 	return type == TYPE_VLAN || type == TYPE_QINQ;
 }
 
-/* Behind the Ethernet header at most two tags; the type that follows, 0 when none is there. */
-static __u32 tags_read(struct cursor *c, __u16 *vlan)
+/* At most two tags; the type that follows, 0 when none is there. */
+static __u32 tags_follow(struct cursor *c, __u32 type, __u16 *vlan)
 {
-	const unsigned char *at = take(c, 14);
-	__u32 type;
+	const unsigned char *at;
 
-	if (!at)
-		return 0;
-	type = be16(at + 12);
 	for (int i = 0; i < TRACK_VLANS && is_tag(type); i++) {
 		at = take(c, 4);
 		if (!at)
@@ -85,6 +83,23 @@ static __u32 tags_read(struct cursor *c, __u16 *vlan)
 		type = be16(at + 2);
 	}
 	return is_tag(type) ? 0 : type; /* more of them are not looked behind */
+}
+
+static __u32 tags_read(struct cursor *c, __u16 *vlan)
+{
+	const unsigned char *at = take(c, 14);
+
+	return at ? tags_follow(c, be16(at + 12), vlan) : 0;
+}
+
+static __u32 link_read(struct cursor *c, __u16 linktype, __u16 *vlan)
+{
+	__u32 skip, kept = (__u32)(c->end - c->at);
+	__u16 type;
+
+	if (link_header(linktype, c->at, kept, &skip, &type) || !take(c, skip))
+		return 0;
+	return tags_follow(c, type, vlan);
 }
 
 /* The stack to its bottom; what comes then only says so in its first four bits. */
@@ -436,6 +451,8 @@ void dissect(struct dissector *d, const unsigned char *frame, __u32 kept, __u32 
 	memset(more, 0, sizeof(*more));
 	if (flags & PACKET_L3)
 		type = !kept ? 0 : frame[0] >> 4 == 4 ? TYPE_IP : frame[0] >> 4 == 6 ? TYPE_IP6 : 0;
+	else if (flags >> PACKET_LINK_SHIFT)
+		type = link_read(&c, (__u16)((flags >> PACKET_LINK_SHIFT) - 1), track->vlan);
 	else
 		type = tags_read(&c, track->vlan);
 	if (type == TYPE_MPLS || type == TYPE_MPLS_MANY)
@@ -460,4 +477,13 @@ void dissect(struct dissector *d, const unsigned char *frame, __u32 kept, __u32 
 	*more = outer.more;
 	more->payload_at = (__u32)(c.at - frame);
 	inner_read(&c, &outer, track, forward);
+}
+
+__u32 dissect_flags(__u16 linktype)
+{
+	if (linktype == LINKTYPE_ETHERNET)
+		return 0;
+	if (linktype == LINKTYPE_RAW)
+		return PACKET_L3;
+	return PACKET_LINK(linktype);
 }

@@ -244,6 +244,13 @@ static size_t comment_make(struct segments *s, const struct packet *p, __u32 tra
 	return used;
 }
 
+static __u16 linktype_of(const struct packet *p)
+{
+	if (p->flags >> PACKET_LINK_SHIFT)
+		return (__u16)((p->flags >> PACKET_LINK_SHIFT) - 1);
+	return p->flags & PACKET_L3 ? PCAPNG_LINK_RAW : PCAPNG_LINK_ETHERNET;
+}
+
 /* The number of the track, known to file and journal. */
 static __s64 track_make(struct segments *s, const struct packet *p, __u32 hash)
 {
@@ -256,8 +263,7 @@ static __s64 track_make(struct segments *s, const struct packet *p, __u32 hash)
 	bare.mark = bare.pid = 0;
 	memset(bare.comm, 0, sizeof(bare.comm));
 	flow = catalog_track(&s->flows, &bare);
-	interface = interface_make(s, p->track.flow.node, p->track.device,
-				   p->flags & PACKET_L3 ? PCAPNG_LINK_RAW : PCAPNG_LINK_ETHERNET);
+	interface = interface_make(s, p->track.flow.node, p->track.device, linktype_of(p));
 	if (flow < 0 || interface < 0)
 		return -ENOMEM;
 	s->c.tracks[track].said = (__u32)flow;
