@@ -41,7 +41,7 @@ SKEL    := $(if $(PIPE),$S/tidemark.skel.h) $(ALONE:%=$S/%.skel.h)
 DATA    := $(patsubst %,$B/%.o,$(wildcard user/*.json user/*.html user/*.css user/*.js))
 OBJ     := $(patsubst %.c,$B/%.o,$(filter-out user/libelf.c,$(wildcard user/*.c))) $(DATA)
 PARTS   := $(filter-out $B/user/main.o,$(OBJ)) $B/user/libelf.a
-PKT     := $(patsubst %.c,$B/%.o,$(wildcard tests/pkt.c tests/rig.c))
+PKT     := $(patsubst %.c,$B/%.o,$(wildcard tests/pkt.c tests/rig.c tests/spoil.c))
 program  = $(patsubst %.c,$1/%,$(wildcard tests/$2_*.c))
 PROGRAMS := $(foreach k,unit pkt bench fuzz gen,$(call program,$B,$k))
 NAMED   := $(shell git describe --tags --always --dirty 2>/dev/null || echo 0.1)

@@ -16,6 +16,8 @@
 #include "segment_pack.h"
 #include "segment_seal.h"
 
+#define JOBS_MOST 8 /* waiting, each with the memory of a catalog */
+
 /* A sealed segment, as far as budgets ask. */
 struct kept {
 	char base[STORE_NAME_MAX];
@@ -37,10 +39,11 @@ struct sealer {
 	pthread_t thread;
 	bool running;
 	pthread_mutex_t mutex;
-	pthread_cond_t wake;
+	pthread_cond_t wake, taken;
 
 	/* under the mutex */
 	struct job *first, **last;
+	unsigned jobs;
 	bool stop, expire;
 	__u64 now_ns, open_bytes;
 	struct kept *kept; /* oldest first */
@@ -284,6 +287,8 @@ static void *sealer_run(void *arg)
 			s->first = job->next;
 			if (!s->first)
 				s->last = &s->first;
+			s->jobs--;
+			pthread_cond_signal(&s->taken);
 			pthread_mutex_unlock(&s->mutex);
 			job_do(s, job);
 			pthread_mutex_lock(&s->mutex);
@@ -340,6 +345,7 @@ int sealer_start(struct sealer **sealer, const struct segments_options *options,
 	s->last = &s->first;
 	pthread_mutex_init(&s->mutex, NULL);
 	pthread_cond_init(&s->wake, NULL);
+	pthread_cond_init(&s->taken, NULL);
 	*sealer = s;
 	err = inventory(s, recovered);
 	if (err) {
@@ -364,6 +370,10 @@ int sealer_add(struct sealer *s, const char *base, int fd, struct catalog *c)
 	job->c = *c;
 	memset(c, 0, sizeof(*c));
 	pthread_mutex_lock(&s->mutex);
+	/* Who writes waits rather than fill the memory: what waits for it is counted, and bounded. */
+	while (s->jobs >= JOBS_MOST)
+		pthread_cond_wait(&s->taken, &s->mutex);
+	s->jobs++;
 	*s->last = job;
 	s->last = &job->next;
 	pthread_cond_signal(&s->wake);
@@ -412,6 +422,7 @@ int sealer_stop(struct sealer *s)
 	err = s->err;
 	pthread_mutex_destroy(&s->mutex);
 	pthread_cond_destroy(&s->wake);
+	pthread_cond_destroy(&s->taken);
 	free(s->kept);
 	free(s);
 	return err;
