@@ -194,17 +194,26 @@ int class_parse(struct class_list *list, const char *text, char *words, size_t s
 	return err;
 }
 
+#define NODE_TO_COME (~0U) /* nobody's number */
+
+struct naming {
+	const struct tidemark *t;
+	bool wait;
+};
+
 static __u32 node_id(const char *name, void *ctx)
 {
+	const struct naming *naming = ctx;
 	__u32 id = 0;
 
-	if (ctx && node_by_name(ctx, name, NULL, &id))
-		return 0;
-	return id;
+	if (!naming->t || node_by_name(naming->t, name, NULL, &id))
+		id = 0;
+	return id || !naming->wait ? id : NODE_TO_COME;
 }
 
-static int filter_compile(struct class_spec *spec, const struct tidemark *t)
+static int filter_compile(struct class_spec *spec, const struct tidemark *t, bool wait)
 {
+	struct naming naming = { t, wait };
 	struct expr_error error = {};
 	struct expr *expr;
 	int err;
@@ -214,7 +223,7 @@ static int filter_compile(struct class_spec *spec, const struct tidemark *t)
 		return 0;
 	err = expr_parse(spec->filter, physical_now_ns(), &expr, &error);
 	if (!err && expr) {
-		err = expr_compile(expr, node_id, (void *)t, spec->ops, &spec->ops_n, &error);
+		err = expr_compile(expr, node_id, &naming, spec->ops, &spec->ops_n, &error);
 		expr_free(expr);
 	}
 	if (err) {
@@ -250,7 +259,7 @@ int class_finish(struct class_list *list, __u64 cutoff, const struct tidemark *t
 	for (size_t i = 0; i < list->n && !err; i++) {
 		if (!list->at[i].cutoff_given)
 			list->at[i].cutoff = cutoff;
-		err = filter_compile(&list->at[i], t);
+		err = filter_compile(&list->at[i], t, list->wait);
 	}
 	precedence_sort(list);
 	return err;
@@ -263,7 +272,7 @@ int class_compile(struct class_list *list, const struct tidemark *t)
 
 	for (size_t i = 0; i < list->n; i++) {
 		memcpy(before, list->at[i].ops, sizeof(before));
-		if (filter_compile(&list->at[i], t))
+		if (filter_compile(&list->at[i], t, list->wait))
 			return 0;
 		changed |= memcmp(before, list->at[i].ops, sizeof(before)) != 0;
 	}

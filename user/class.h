@@ -32,6 +32,7 @@ struct class_spec {
 struct class_list {
 	struct class_spec at[CLASSES];
 	size_t n;
+	bool wait; /* for nodes that a filter names and that are not there yet */
 };
 
 /* `NAME:key=value,...`, or one key and value of it. -EINVAL, and `words` says why. */

@@ -14,6 +14,8 @@
 struct config_api;
 struct config_mark;
 struct config_metrics;
+struct config_peers;
+struct config_record;
 struct config_trace;
 
 /*
@@ -28,6 +30,8 @@ struct config {
 	struct config_metrics *metrics;
 	struct config_api *api;
 	struct config_mark *mark;
+	struct config_peers *peers;
+	struct config_record *record;
 };
 
 /* A file that was read: the sections, and the options of the datapath they come to. */
