@@ -189,14 +189,15 @@ static __always_inline int record_copy(struct __sk_buff *skb, void *ring, const 
 	if (tag) {
 		err = bpf_skb_load_bytes(skb, 0, to + sizeof(*d), 12);
 		*(__be32 *)(to + sizeof(*d) + 12) = bpf_htonl(tag);
-		kept -= put;
+		kept -= put + 1;
 		asm volatile("" : "+r"(kept));
-		if (kept > 0 && kept <= room - 16)
-			err |= bpf_skb_load_bytes(skb, skip, to + sizeof(*d) + 16, kept);
+		if (kept < room - 16)
+			err |= bpf_skb_load_bytes(skb, skip, to + sizeof(*d) + 16, kept + 1);
 	} else {
+		kept--;
 		asm volatile("" : "+r"(kept));
-		if (kept > 0 && kept <= room)
-			err = bpf_skb_load_bytes(skb, 0, to + sizeof(*d), kept);
+		if (kept < room)
+			err = bpf_skb_load_bytes(skb, 0, to + sizeof(*d), kept + 1);
 	}
 	if (err) {
 		bpf_ringbuf_discard(to, BPF_RB_NO_WAKEUP);

@@ -273,9 +273,11 @@ __checked int wire_udp_read(struct __sk_buff *skb, struct pkt *p)
 	if (!count || !f)
 		return 0;
 	pad = p->payload & 1;
-	n = p->surplus - pad;
-	if (p->surplus < pad + WIRE_UDP_BYTES || n < WIRE_UDP_BYTES || n > WIRE_UDP_MOST)
+	n = p->surplus - pad - WIRE_UDP_BYTES;
+	asm volatile("" : "+r"(n));
+	if (p->surplus < pad + WIRE_UDP_BYTES || n > WIRE_UDP_MOST - WIRE_UDP_BYTES)
 		return 0;
+	n += WIRE_UDP_BYTES;
 	if (bpf_skb_load_bytes(skb, p->l4 + 8 + p->payload + pad, &area, n))
 		return 0;
 	at = wire_find(&area, n, 2, WIRE_UDP_KIND);
@@ -426,8 +428,10 @@ __checked int wire_udp_hash(struct __sk_buff *skb, struct pkt *p)
 
 	if (!p || !peer_clocks(p->key.remote))
 		return 0;
-	n = p->payload < WIRE_HASH_BYTES ? p->payload : WIRE_HASH_BYTES;
-	if (n > 0 && n <= WIRE_HASH_BYTES && bpf_skb_load_bytes(skb, p->l4 + 8, words, n))
+	/* Compared and passed in one register, or 6.1 takes it for a read of no bytes. */
+	n = (p->payload < WIRE_HASH_BYTES ? p->payload : WIRE_HASH_BYTES) - 1;
+	asm volatile("" : "+r"(n));
+	if (n < WIRE_HASH_BYTES && bpf_skb_load_bytes(skb, p->l4 + 8, words, n + 1))
 		return 0;
 	p->hash = wire_hash(words, p->payload);
 	return 0;
