@@ -111,11 +111,11 @@ Content-Length: -1'; do
 }
 
 @test "the description is OpenAPI, and every answer is as it says" {
-	api_start </dev/null
+	api_start <<<"record: {dir: $DIR/record}"
 	udp_ask client 10 10.1.0.2 7
 	ask /openapi.json >"$DIR/openapi"
 	python3 - "$DIR/openapi" "http://$API" <<-'EOF'
-	import json, sys, urllib.request
+	import json, sys, urllib.error, urllib.request
 	from jsonschema import Draft4Validator as Validator  # what OpenAPI 3.0 builds on
 	api = json.load(open(sys.argv[1]))
 	assert api["openapi"].startswith("3.0.") and api["info"]["title"] and api["info"]["version"]
@@ -139,7 +139,16 @@ Content-Length: -1'; do
 	        for response in resolve(operation["responses"]).values():
 	            assert response["description"]
 	        for parameter in operation.get("parameters", []):
-	            assert parameter["in"] == "query" and parameter["schema"]
+	            assert parameter["in"] in ("query", "path") and parameter["schema"]
+	        if method != "get":  # of something that is not there
+	            request = urllib.request.Request(sys.argv[2] + path.replace("{id}", "7"),
+	                                             method=method.upper())
+	            try:
+	                urllib.request.urlopen(request)
+	                assert False, path
+	            except urllib.error.HTTPError as error:
+	                assert error.code == 404 and "404" in operation["responses"]
+	            continue
 	        content = resolve(operation["responses"]["200"])["content"]
 	        answer = urllib.request.urlopen(sys.argv[2] + path)
 	        kind = answer.headers.get_content_type()
@@ -148,7 +157,7 @@ Content-Length: -1'; do
 	            schema = content[kind]["schema"]
 	            Validator.check_schema(schema)
 	            Validator(schema).validate(json.load(answer))
-	assert len(seen) >= 7
+	assert len(seen) >= 11
 	EOF
 	run_stop
 }
