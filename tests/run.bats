@@ -87,10 +87,13 @@ nodes_are() { # NAME...
 @test "the sample configuration is right" {
 	"$TIDEMARK" run --check-config -c "$BATS_TEST_DIRNAME/../tools/tidemark.yaml"
 	# Also with all that is off switched on.
-	sed 's/^\( *\)#\([a-z]\)/\1\2/; s/^#  - /  - /; s/^  #  \([a-z]\)/    \1/; /^mark:/,$ s/^#  /  /' \
+	sed 's/^\( *\)#\([a-z]\)/\1\2/; s/^#  - /  - /; s/^  #  \([a-z]\)/    \1/; /^mark:/,/^$/ s/^#  /  /
+		s/^#  \([a-z]\)/  \1/; s/^#    \([-a-z]\)/    \1/' \
 		"$BATS_TEST_DIRNAME/../tools/tidemark.yaml" >"$DIR/all.yaml"
 	grep -q '^    url: ' "$DIR/all.yaml"
 	grep -q '^nodes:' "$DIR/all.yaml"
+	grep -q '^peers:' "$DIR/all.yaml"
+	grep -q '^    ca: ' "$DIR/all.yaml"
 	"$TIDEMARK" run --check-config -c "$DIR/all.yaml"
 }
 

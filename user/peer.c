@@ -153,6 +153,66 @@ int peers_apply(struct tidemark *t, const struct peer_options *o)
 	return 0;
 }
 
+static bool peer_among(const struct peer_key *key, const struct peer_options *o)
+{
+	for (size_t i = 0; i < o->peers_n; i++)
+		if (!memcmp(&o->peers[i], key, sizeof(*key)))
+			return true;
+	return false;
+}
+
+static bool port_among(__u16 port, const struct peer_options *o)
+{
+	for (size_t i = 0; i < o->no_stamp_n; i++)
+		if (o->no_stamp[i] == port)
+			return true;
+	return false;
+}
+
+/* From the start after each that goes: a key that is gone has no next. */
+static bool peers_drop(struct tidemark *t, const struct peer_options *now,
+		       const struct peer_options *was)
+{
+	struct peer_key key, gone;
+	void *at = NULL;
+
+	while (!bpf_map_get_next_key(t->map[MAP_peers], at, &key)) {
+		at = &key;
+		if (peer_among(&key, now) || (was && !peer_among(&key, was)))
+			continue;
+		gone = key;
+		if (!bpf_map_delete_elem(t->map[MAP_peers], &gone))
+			at = NULL;
+	}
+	return bpf_map_get_next_key(t->map[MAP_peers], NULL, &key) == 0;
+}
+
+int peers_set(struct tidemark *t, const struct peer_options *now, const struct peer_options *was)
+{
+	struct peer_options add = *now;
+	struct settings *s = t->settings;
+	__u32 n = 0;
+
+	for (__u32 i = 0; i < s->unstamped_n; i++)
+		if (port_among(s->unstamped[i], now) || (was && !port_among(s->unstamped[i], was)))
+			s->unstamped[n++] = s->unstamped[i];
+	s->unstamped_n = n;
+	add.no_stamp_n = 0;
+	for (size_t i = 0; i < now->no_stamp_n; i++) {
+		bool had = false;
+
+		for (__u32 k = 0; k < n && !had; k++)
+			had = s->unstamped[k] == now->no_stamp[i];
+		if (!had)
+			add.no_stamp[add.no_stamp_n++] = now->no_stamp[i];
+	}
+	if (!peers_drop(t, now, was))
+		s->in_band = 0;
+	if (!now->max_ahead_given && was && was->max_ahead_given)
+		s->flag_ahead_ns = 0; /* the default again */
+	return peers_apply(t, &add);
+}
+
 #define OLDER "older_sockets"
 
 /* An iterator sees the sockets of the namespace it is made in. */

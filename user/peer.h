@@ -38,6 +38,12 @@ int peer_sample(struct peer_options *o, const char *text);
 int peers_apply(struct tidemark *t, const struct peer_options *o);
 
 /*
+ * Exactly these from now on; what `was` there beyond them goes, or with NULL whatever else
+ * there is. 0, or -errno after saying why not.
+ */
+int peers_set(struct tidemark *t, const struct peer_options *now, const struct peer_options *was);
+
+/*
  * Listeners and connections that were there before their node was may have stamps too: those
  * of all nodes there are, and of the namespace we are in, for a node that is being added.
  * Kernels that cannot do that leave them as they are, which is no error.

@@ -4,14 +4,11 @@
 #include <argp.h>
 #include <errno.h>
 #include <limits.h>
-#include <linux/if_packet.h>
-#include <net/if.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/signalfd.h>
-#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/timerfd.h>
 #include <unistd.h>
@@ -21,6 +18,7 @@
 #include "datapath.h"
 #include "log.h"
 #include "physical.h"
+#include "promisc.h"
 #include "recorder.h"
 #include "replay.h"
 #include "segment.h"
@@ -233,24 +231,6 @@ static int loop(struct record *r)
 
 /* ---- the datapath --------------------------------------------------------------------- */
 
-/* A mirror port hands on what is meant for others only while somebody asks it to. */
-static int promiscuous(struct record *r)
-{
-	struct packet_mreq ask = { .mr_type = PACKET_MR_PROMISC };
-
-	if (!r->o.interfaces_n)
-		return 0;
-	r->promisc = socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC, 0);
-	for (size_t i = 0; r->promisc >= 0 && i < r->o.interfaces_n; i++) {
-		ask.mr_ifindex = if_nametoindex(r->o.interfaces[i]);
-		if (setsockopt(r->promisc, SOL_PACKET, PACKET_ADD_MEMBERSHIP, &ask, sizeof(ask))) {
-			log_error("%s: promiscuous mode: %s", r->o.interfaces[i], strerror(errno));
-			return 1;
-		}
-	}
-	return r->promisc < 0 ? 1 : 0;
-}
-
 static int adopt(struct record *r)
 {
 	struct tidemark *t = &r->t;
@@ -304,9 +284,9 @@ static int open_all(struct record *r)
 		t->settings->reading = 0;
 	if (class_finish(&r->classes, r->cutoff, t))
 		return 2;
-	status = promiscuous(r);
-	if (status)
-		return status;
+	r->promisc = promiscuous(r->o.interfaces, r->o.interfaces_n);
+	if (r->promisc < 0 && r->o.interfaces_n)
+		return 1;
 	r->recorder = recorder_open(t, &r->classes, &r->to);
 	tidemark_unlock(t);
 	return r->recorder ? 0 : 1;

@@ -292,9 +292,12 @@ static int rings_begin(struct recorder *r)
 		while (rings_consume(r))
 			;
 	}
-	readers_free(r);
 	if (!err)
 		err = rings_put(t->map[MAP_packets], t->cpus, r->o.ring_bytes);
+	/* What came while the new ones were put: no program writes into the old ones now. */
+	while (left && rings_consume(r))
+		;
+	readers_free(r);
 	return err ? err : readers_open(r);
 }
 

@@ -54,7 +54,9 @@ static int options_merge(struct datapath_options *to, const struct datapath_opti
 {
 	if (append(&to->selectors, &to->selectors_n, sizeof(*to->selectors), more->selectors,
 		   more->selectors_n) ||
-	    append(&to->skews, &to->skews_n, sizeof(*to->skews), more->skews, more->skews_n)) {
+	    append(&to->skews, &to->skews_n, sizeof(*to->skews), more->skews, more->skews_n) ||
+	    append(&to->peers.peers, &to->peers.peers_n, sizeof(*to->peers.peers),
+		   more->peers.peers, more->peers.peers_n)) {
 		log_error("out of memory");
 		return 1;
 	}
@@ -64,6 +66,18 @@ static int options_merge(struct datapath_options *to, const struct datapath_opti
 			return 2;
 		}
 		to->interfaces[to->interfaces_n++] = more->interfaces[i];
+	}
+	if (more->peers.max_ahead_given) {
+		to->peers.max_ahead_given = true;
+		to->peers.max_ahead_ns = more->peers.max_ahead_ns;
+	}
+	for (size_t i = 0; i < more->peers.no_stamp_n; i++) {
+		if (to->peers.no_stamp_n == PEER_PORTS) {
+			log_error("--no-stamp-port: more than %d with those of the file",
+				  PEER_PORTS);
+			return 2;
+		}
+		to->peers.no_stamp[to->peers.no_stamp_n++] = more->peers.no_stamp[i];
 	}
 	to->sizes.flows = more->sizes.flows ? more->sizes.flows : to->sizes.flows;
 	to->sizes.nodes = more->sizes.nodes ? more->sizes.nodes : to->sizes.nodes;
@@ -136,7 +150,7 @@ static int datapath_adopt(struct run *run)
 		return 1;
 	}
 	state_load(t);
-	if (interfaces_have(t, o))
+	if (run_peers(run, NULL) || interfaces_have(t, o))
 		return 1;
 	if (t->settings->temporary) /* what a trace or a run made for itself is ours now */
 		t->settings->temporary = keeps(&run->file) ? 0 : DATAPATH_OF_RUN;
@@ -264,7 +278,7 @@ static int start(struct run *run)
 	if (!live)
 		return 1;
 	tracer_add(run->tracer, live);
-	if (run_sinks(run, NULL) || run_mark(run) || run_api(run, NULL))
+	if (run_sinks(run, NULL) || run_mark(run) || run_record(run) || run_api(run, NULL))
 		return 1;
 	return serve(run);
 }
@@ -275,6 +289,9 @@ static int stop(struct run *run, int status)
 	bool gone = run->tracer && tracer_gone(run->tracer);
 
 	http_close(run->http);
+	serve_close(run->serve);
+	if (recording_close(run->recording))
+		status = status ? status : 1;
 	marking_close(run->marking);
 	if (run->daemon.t)
 		daemon_forget(&run->daemon);
