@@ -59,6 +59,8 @@ api_start() { # further lines of the section on stdin
 	[ "$(status_of / -H "Host: evil.example")" = 404 ]
 	[ "$(status_of /v1/nodes -H "Host: evil.example")" = 403 ]
 	[ "$(status_of /v1/nodes -H "Host: localhost:9464")" = 200 ]
+	[ "$(status_of /v1/nodes -H "Origin: http://evil.example")" = 403 ]
+	[ "$(status_of /v1/nodes -H "Origin: null")" = 403 ]
 	[ "$(head -c 2000000 /dev/zero | status_of /v1/nodes -X POST --data-binary @-)" = 413 ]
 	[ "$(status_of /v1/nodes -H "X: $(printf %020000d 0)")" != 200 ]
 	# Whatever is sent, it answers the next one.

@@ -301,6 +301,7 @@ sys.stdin.read()
 	api GET "/flow/$id" | jq -e '.Experiment == 2 and .ExperimentName == "atlas"'
 	for body in '{"State":99}' '{' '[]' '{"State":2,"Src":"[::1]:1","Dst":"[::1]:2",
 		"Experiment":70000,"Activity":300}' '{"State":2,"Src":"[::1]:0","Dst":"[::1]:2",
+		"Experiment":1,"Activity":1}' '{"State":2,"Src":"[::1]:1","Dst":"10.0.0.1:2",
 		"Experiment":1,"Activity":1}'; do
 		api POST /flow -d "$body" -w ' %{http_code}' >"$DIR/refused"
 		grep -q '"message".* 400$' "$DIR/refused"

@@ -379,7 +379,11 @@ no_marks() {
 		'--experiment 1 --activity 1 --dst :9-7' '--experiment 1 --activity 1 --how often' \
 		'--experiment 1 --activity 1 --for ever' '--experiment 1' \
 		'--experiment 1 --activity 1 --cgroup /nowhere' \
-		'--experiment 1 --activity 1 --uid no-such-user'; do
+		'--experiment 1 --activity 1 --uid no-such-user' \
+		'--experiment 1 --activity 1 --src 10.0.0.1 --dst 2001:db8::1' \
+		'--experiment 1 --activity 1 --src fd00::/8 --dst 10.0.0.0/8' \
+		'--experiment 1 --activity 1 --proto 50 --dst :80' \
+		'--experiment 1 --activity 1 --id 7' '--experiment 1 --activity 1 --all'; do
 		# shellcheck disable=SC2086
 		run mark add $bad
 		[ "$status" = 2 ] || { echo "$bad: $status $output" >&2; return 1; }

@@ -145,6 +145,15 @@ static const char *endpoint(const char *text)
 	return address;
 }
 
+static bool meet(const char *src, const char *dst)
+{
+	struct endpoint a = {}, b = {};
+	const char *why;
+
+	return !endpoint_parse(src, &a, &why) && !endpoint_parse(dst, &b, &why) &&
+	       endpoints_meet(&a, &b);
+}
+
 static void test_endpoints(void)
 {
 	static const char *const good[] = {
@@ -196,6 +205,13 @@ static void test_endpoints(void)
 	ok(!endpoint_parse("2001:db8::/32", &e, &why) && !endpoint_parse(":1094", &e, &why),
 	   "a prefix and a port, in two words");
 	ok(endpoint_parse(":1095", &e, &why) && e.low == 1094, "a second port is refused");
+	ok(meet("10.0.0.1", "10.0.0.0/8") && meet("fd00::1", "2001:db8::/32"), "one family meets");
+	ok(meet("::/0", "10.0.0.1") && meet("fd00::1", "::/0"), "all addresses are of both");
+	ok(meet(":80", "10.0.0.1") && meet(":80", ":81"), "so are ports alone");
+	ok(meet("::/64", "10.0.0.1") && meet("::/64", "fd00::1"), "a wide prefix may be of both");
+	ok(!meet("10.0.0.1", "fd00::1") && !meet("fd00::/8", "10.0.0.0/8") &&
+		   !meet("0.0.0.0/0", "::1"),
+	   "IPv4 and IPv6 do not meet");
 }
 
 static const char *line(const struct registry *r, const char *json)
@@ -242,6 +258,10 @@ static void test_lines(void)
 	       "comm sixteen letters!: too long", "too long");
 	is_str(line(r, "{\"experiment\":2,\"activity\":9,\"inherit\":1}"),
 	       "inherit: neither true nor false", "not a boolean");
+	ok(strstr(line(r, "{\"experiment\":2,\"activity\":9,\"src\":\"10.0.0.1\","
+			  "\"dst\":\"fd00::1\"}"),
+		  "no packet has both"),
+	   "an end of each family");
 	ok(!strncmp(line(r, "[1]"), "not a JSON object", 17), "not an object");
 	ok(!strncmp(line(r, "{"), "not a JSON object", 17), "half a line");
 	registry_close(r);

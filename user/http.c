@@ -322,6 +322,20 @@ static bool host_is_ours(const struct http_call *call)
 	return !host[strspn(host, "0123456789.")] || *host == '[' || strchr(host, ':');
 }
 
+/*
+ * Nor may a page of somebody else's post to us: a browser sends a form anywhere unasked, but says
+ * whose page it is on. Pages of ours there are none; who calls the API himself says no Origin.
+ */
+static bool page_is_ours(const struct http_call *call)
+{
+	const struct evkeyvalq *headers = evhttp_request_get_input_headers(call->request);
+	const char *origin = evhttp_find_header(headers, "Origin");
+	const char *host = evhttp_find_header(headers, "Host");
+
+	return !origin ||
+	       (host && !strncasecmp(origin, "http://", 7) && !strcasecmp(origin + 7, host));
+}
+
 /* 0, or the status to refuse with. */
 static int may_ask(const struct http_call *call, const struct http_route *route)
 {
@@ -336,7 +350,7 @@ static int may_ask(const struct http_call *call, const struct http_route *route)
 		return listen_may(&call->http->owner, fd) ? 0 : 403;
 	if (!route->anybody && !token_shown(call))
 		return 401;
-	return *call->http->token || host_is_ours(call) ? 0 : 403;
+	return *call->http->token || (host_is_ours(call) && page_is_ours(call)) ? 0 : 403;
 }
 
 /* ---- routes ------------------------------------------------------------------------------ */
@@ -366,7 +380,8 @@ static void call_route(struct http_call *call, const struct http_route *route, v
 			    "the token is missing or wrong; Authorization: Bearer ...");
 	} else if (status) {
 		http_refuse(call, status,
-			    "not for you: another user, or another name of this host");
+			    "not for you: another user, another name of this host, or a page of "
+			    "another site");
 	} else {
 		route->fn(call, ctx);
 		if (!call->replied)
