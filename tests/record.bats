@@ -166,7 +166,7 @@ stats_sum() { # FIELD
 	local bad
 
 	for bad in ':cutoff=1' 'a b:' 'x:cutoff=lots' 'x:color=red' 'x:mem=1' 'x:sample=0' \
-		'x:snap=10' 'x:filter=port http x' 'x:precedence=-1' 'x:age=soon'; do
+		'x:snap=10' '-:cutoff=1k' 'x:filter=port http x' 'x:precedence=-1' 'x:age=soon'; do
 		run rec -d "$OUT" -r /dev/null --class "$bad"
 		[ "$status" = 2 ] || { echo "$bad: $status $output"; false; }
 	done
@@ -174,6 +174,13 @@ stats_sum() { # FIELD
 	[ "$status" = 2 ]
 	run rec --suspend 'conn 1.2.3.4:5'
 	[ "$status" != 0 ]
+	run rec -d "$OUT" -r /dev/null -r /dev/null
+	[ "$status" = 2 ]
+	[[ $output == *'one file at a time'* ]]
+	run rec -d "$DIR/nowhere" --reindex
+	[ "$status" = 1 ]
+	[[ $output == *nowhere*'No such file'* ]]
+	[ ! -e "$DIR/nowhere" ]
 	nothing_attached
 }
 
