@@ -277,6 +277,21 @@ stats_sum() { # FIELD
 	jq -se 'any(.lost_ppm > 500000)' "$OUT/stats.jsonl"
 }
 
+@test "of a file that finds no room, what was lost is counted and the rest can be asked for" {
+	trace_make 20000 1500
+	mkdir "$DIR/small"
+	mount -t tmpfs -o size=3m none "$DIR/small"
+	run rec -d "$DIR/small/record" -r "$DIR/trace.pcap"
+	[ "$status" = 1 ]
+	lost=$(sed -n 's/.*class all: \([0-9]*\) packets were lost.*/\1/p' <<<"$output")
+	stored=$(sed -n 's/.* read, \([0-9]*\) stored.*/\1/p' <<<"$output")
+	there=$("$TIDEMARK" query -d "$DIR/small/record" --count)
+	echo "$output; $there"
+	umount "$DIR/small"
+	[ "$stored" = "$there" ]
+	[ $((lost + there)) = 20000 ]
+}
+
 @test "a full disk is said, packets are counted, and the datapath goes on" {
 	quiet_wire
 	trace_make 20000 1500
