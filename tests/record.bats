@@ -217,7 +217,7 @@ stats_sum() { # FIELD
 	local bad
 
 	for bad in ':cutoff=1' 'a b:' 'x:cutoff=lots' 'x:color=red' 'x:mem=1' 'x:sample=0' \
-		'x:snap=10' 'x:filter=port http x' 'x:precedence=-1' 'x:age=soon'; do
+		'x:snap=10' '-:cutoff=1k' 'x:filter=port http x' 'x:precedence=-1' 'x:age=soon'; do
 		run rec -d "$OUT" -r /dev/null --class "$bad"
 		[ "$status" = 2 ] || { echo "$bad: $status $output"; false; }
 	done
@@ -225,6 +225,13 @@ stats_sum() { # FIELD
 	[ "$status" = 2 ]
 	run rec --suspend 'conn 1.2.3.4:5'
 	[ "$status" != 0 ]
+	run rec -d "$OUT" -r /dev/null -r /dev/null
+	[ "$status" = 2 ]
+	[[ $output == *'one file at a time'* ]]
+	run rec -d "$DIR/nowhere" --reindex
+	[ "$status" = 1 ]
+	[[ $output == *nowhere*'No such file'* ]]
+	[ ! -e "$DIR/nowhere" ]
 	nothing_attached
 }
 
@@ -319,6 +326,21 @@ stats_sum() { # FIELD
 	[ "$(stats_sum 'stored_packets + .lost_packets')" = 30000 ]
 	[ "$(frames count "$OUT")" = "$(stats_sum stored_packets)" ]
 	jq -se 'any(.lost_ppm > 500000)' "$OUT/stats.jsonl"
+}
+
+@test "of a file that finds no room, what was lost is counted and the rest can be asked for" {
+	trace_make 20000 1500
+	mkdir "$DIR/small"
+	mount -t tmpfs -o size=3m none "$DIR/small"
+	run rec -d "$DIR/small/record" -r "$DIR/trace.pcap"
+	[ "$status" = 1 ]
+	lost=$(sed -n 's/.*class all: \([0-9]*\) packets were lost.*/\1/p' <<<"$output")
+	stored=$(sed -n 's/.* read, \([0-9]*\) stored.*/\1/p' <<<"$output")
+	there=$("$TIDEMARK" query -d "$DIR/small/record" --count)
+	echo "$output; $there"
+	umount "$DIR/small"
+	[ "$stored" = "$there" ]
+	[ $((lost + there)) = 20000 ]
 }
 
 @test "a full disk is said, packets are counted, and the datapath goes on" {

@@ -31,7 +31,7 @@ void class_defaults(struct class_spec *spec)
 
 static bool name_is_good(const char *name, size_t n)
 {
-	if (!n || n >= CLASS_NAME_MAX)
+	if (!n || n >= CLASS_NAME_MAX || *name == '-') /* `-` is what no class wants */
 		return false;
 	for (size_t i = 0; i < n; i++)
 		if (!isalnum((unsigned char)name[i]) && name[i] != '-' && name[i] != '_')
@@ -167,8 +167,8 @@ int class_parse(struct class_list *list, const char *text, char *words, size_t s
 	if (!name_is_good(text, n)) {
 		snprintf(
 			words, size,
-			"a class begins with its name of letters, digits, - and _, up to %d, and a "
-			"colon: web:filter=port 80,cutoff=15k",
+			"a class begins with its name of letters, digits, - and _, up to %d, - not "
+			"first, and a colon: web:filter=port 80,cutoff=15k",
 			CLASS_NAME_MAX - 1);
 		return -EINVAL;
 	}

@@ -63,4 +63,7 @@ void packets_stats(struct packets *p, __u32 slot, struct packets_stats *stats);
 /* Writes everything that waits, closes the files. -errno of the first that could not. */
 int packets_close(struct packets *p);
 
+/* And how many of those that were put are not on disk: said by class, and here in all. */
+int packets_close_lost(struct packets *p, __u64 *lost);
+
 #endif

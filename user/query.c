@@ -212,6 +212,8 @@ static int query_run(struct query *q)
 	} else if (q->count && !status) {
 		printf("%llu\n", q->found);
 		status = fflush(stdout) ? 1 : 0;
+		if (status)
+			log_error("stdout: %m");
 	}
 	if (q->gather.failed && !status)
 		status = 1;

@@ -521,6 +521,9 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 		r->to.dir = arg;
 		return 0;
 	case 'r':
+		if (r->file)
+			argp_error(state, "-r %s: one file at a time; mergecap makes one of many",
+				   arg);
 		r->file = arg;
 		return 0;
 	case OPT_CUTOFF:
@@ -596,12 +599,12 @@ int cmd_record(int argc, char **argv)
 	argp_parse(&record_argp, argc, argv, 0, NULL, &r);
 	if (r.orders)
 		return orders_do(&r);
+	if (r.reindex) /* of what is there already: a directory is not made */
+		return segments_reindex(r.to.dir, r.to.key_file) ? 1 : 0;
 	if (mkdir(r.to.dir, 0700) && errno != EEXIST) {
 		log_error("%s: %s", r.to.dir, strerror(errno));
 		return 1;
 	}
-	if (r.reindex)
-		return segments_reindex(r.to.dir, r.to.key_file) ? 1 : 0;
 	status = r.file ? record_file(&r) : record_live(&r);
 	free(r.classes.only);
 	class_free(&r.classes);

@@ -283,6 +283,7 @@ int replay_file(const struct replay_options *options, struct class_list *classes
 	FILE *file = in ? stdin : fopen(options->file, "re");
 	__u64 began_ns = physical_monotonic_ns();
 	int status, err;
+	__u64 lost;
 
 	memset(&r, 0, sizeof(r));
 	r.o = options;
@@ -309,7 +310,7 @@ int replay_file(const struct replay_options *options, struct class_list *classes
 		status = file_read(&r);
 	if (r.stats)
 		recstat_second(r.stats, 0);
-	err = packets_close(r.packets);
+	err = packets_close_lost(r.packets, &lost);
 	if (err && !status) {
 		log_error("%s: %s", options->dir, strerror(-err));
 		status = 1;
@@ -318,7 +319,7 @@ int replay_file(const struct replay_options *options, struct class_list *classes
 	if (r.read)
 		log_info("%s: %" PRIu64 " packets read, %" PRIu64 " stored, %" PRIu64
 			 " packets a second",
-			 options->file, (uint64_t)r.read, (uint64_t)r.stored,
+			 options->file, (uint64_t)r.read, (uint64_t)(r.stored - lost),
 			 (uint64_t)(r.read * 1e9 / (physical_monotonic_ns() - began_ns)));
 	replay_free(&r);
 	capture_close(r.capture);

@@ -46,6 +46,8 @@ struct segments {
 	bool unsaid;   /* the buffer or the journal has something for the next flush */
 
 	__u64 last_expiry_ns;
+	__u64 batch_packets; /* of stats.packets, those in the journal or `journal_out` */
+	__u64 told_packets;  /* of these, those a reader can see */
 	struct segments_stats stats;
 };
 
@@ -77,8 +79,10 @@ static int flush_once(struct segments *s)
 	if (err)
 		return err;
 	/* Whatever is in `journal_out` was not taken the last time. */
-	if (!s->journal_out.len)
+	if (!s->journal_out.len) {
 		journal_batch(&s->journal, s->written + s->buffered, &s->journal_out);
+		s->batch_packets = s->stats.packets;
+	}
 	if (s->journal_out.err || s->journal.batch.err)
 		return -ENOMEM;
 	s->written += s->buffered;
@@ -88,6 +92,7 @@ static int flush_once(struct segments *s)
 		return err;
 	s->journal_end += s->journal_out.len;
 	s->journal_out.len = 0;
+	s->told_packets = s->batch_packets;
 	s->c.end = s->written;
 	s->unsaid = s->journal.batch.len;
 	return 0;
@@ -509,6 +514,11 @@ fail:
 	segments_close(s);
 	errno = err;
 	return NULL;
+}
+
+__u64 segments_unwritten(const struct segments *s)
+{
+	return s->stats.packets - s->told_packets;
 }
 
 int segments_close(struct segments *s)

@@ -82,6 +82,9 @@ int segments_seal(struct segments *s);
 
 void segments_stats(const struct segments *s, struct segments_stats *stats);
 
+/* Packets written that no reader sees yet: the disk has not taken them. */
+__u64 segments_unwritten(const struct segments *s);
+
 /* Seals and frees; -errno if the last file could not be sealed (it will be at the next open). */
 int segments_close(struct segments *s);
 
