@@ -79,6 +79,7 @@ int main(void)
 	r.settings->max_ahead_ns = 1ULL << 60;
 	r.settings->unstamped_n = 1;
 	r.settings->unstamped[0] = 3;
+	r.settings->stamp_one_in = 2;
 	printf("# PKT_SEED=%llu PKT_RUNS=%llu\n", seed, runs);
 	for (i = 0; i < runs && !wrong; i++) {
 		make();
