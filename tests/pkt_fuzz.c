@@ -105,7 +105,8 @@ int main(void)
 	ok(in.reason.event + out.reason.event <= drained, "every record counted could be read");
 #define X(name, stage, meaning)                                                                    \
 	if (STAGE_##stage <= STAGE_clock &&                                                        \
-	    !strstr(" flow_refused stamp_no_space stamp_silent stamp_older stamp_mtu ",            \
+	    !strstr(" flow_refused stamp_no_space stamp_silent stamp_older stamp_mtu "             \
+		    "stamp_sampled ",                                                              \
 		    " " #name " "))                                                                \
 		ok(in.reason.name + out.reason.name || runs < 100000, "reached: %s (%llu)", #name, \
 		   in.reason.name + out.reason.name);
