@@ -375,9 +375,9 @@ came_meanwhile() {
 	await_line "$DIR/run.words" 'watching [0-9]+ nodes'
 	tm show nodes --json | jq -r .node | grep -qx meanwhile
 	nsenter --net=/run/netns/meanwhile python3 -c "$speak"$'\n'"speak(10)"
-	ip netns add later
-	nsenter --net=/run/netns/later python3 -c "$speak"$'\n'"up()"
-	await 10 node_shown later
+	ip netns add afterwards
+	nsenter --net=/run/netns/afterwards python3 -c "$speak"$'\n'"up()"
+	await 10 node_shown afterwards
 	kill -TERM "$run"
 	wait "$run"
 	LOG=$DIR/all.jsonl
