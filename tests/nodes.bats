@@ -170,6 +170,17 @@ attached_only() {
 	valid
 }
 
+@test "a namespace that was deleted before anybody traced has its name in its node-down" {
+	node a b
+	tm up -n netns:a -n netns:b
+	ip netns del b
+	trace_start
+	await_line "$LOG" '"type":"node-down"'
+	trace_stop
+	expect 1 '.type == "node-down" and .node == "b" and .id == 2'
+	valid
+}
+
 # A thousand, a hundred at a time: each is a process that waits until all of them are nodes,
 # says something to itself, and goes.
 thousand() {
