@@ -275,6 +275,10 @@ while True:
 [null,null]' ]
 }
 
+no_marks() {
+	[ -z "$(mark list --json)" ]
+}
+
 @test "a mark with an end ends" {
 	udp_echo_start b :: 7777
 	tm up -n a
@@ -284,7 +288,7 @@ while True:
 	[ "$(counter mark_label)" = 1 ]
 	# However slow this machine is now: of the hour nothing is left to race with.
 	mark add --dst :7777 --experiment 2 --activity 9 --for 1ms
-	await 10 eval '[ -z "$(mark list --json)" ]'
+	await 10 no_marks
 	udp_ask a 1 fd00:1::2 7777
 	[ "$(counter mark_label)" = 1 ]
 }

@@ -141,6 +141,57 @@ stats_sum() { # FIELD
 	[ "$(stats_sum 'stored_packets + .cut_packets')" = 2000 ]
 }
 
+@test "Linux cooked and loopback captures keep their bytes, and answer as Ethernet would" {
+	local kind question
+
+	trace_make 3000 300 -o
+	python3 - "$DIR" <<-'PY'
+	import struct, sys
+	base = sys.argv[1]
+	data = open(base + "/trace.pcap", "rb").read()
+	at, packets = 24, []
+	while at < len(data):
+	    s, ns, kept, wire = struct.unpack_from("<IIII", data, at)
+	    frame = data[at + 16:at + 16 + kept]
+	    if frame[12:14] in (b"\x08\0", b"\x86\xdd"):
+	        packets.append((s, ns, frame))
+	    at += 16 + kept
+	def sll(f):
+	    return struct.pack(">HHH8s", 0, 1, 6, f[6:12]) + f[12:]
+	def sll2(f):
+	    return f[12:14] + struct.pack(">HIHBB8s", 0, 3, 1, 0, 6, f[6:12]) + f[14:]
+	def null(f):
+	    return struct.pack("<I", 2 if f[12] == 8 else 30) + f[14:]
+	def loop(f):
+	    return struct.pack(">I", 2 if f[12] == 8 else 30) + f[14:]
+	for name, link, change in (("ether", 1, lambda f: f), ("sll", 113, sll), ("sll2", 276, sll2),
+	                           ("null", 0, null), ("loop", 108, loop)):
+	    with open(f"{base}/{name}.pcap", "wb") as out:
+	        out.write(struct.pack("<IHHIIII", 0xa1b23c4d, 2, 4, 0, 0, 262144, link))
+	        for s, ns, f in packets:
+	            f = change(f)
+	            out.write(struct.pack("<IIII", s, ns, len(f), len(f)) + f)
+	PY
+	for kind in ether sll sll2 null loop; do
+		rec -d "$DIR/$kind" -r "$DIR/$kind.pcap"
+		frames same "$DIR/$kind.pcap" "$DIR/$kind"
+		for question in tcp 'udp port 53' ip6 'net 10.1.0.0/24' 'port 443 and not ip6'; do
+			[ "$("$TIDEMARK" query -d "$DIR/$kind" "$question" --count)" = \
+				"$("$TIDEMARK" query -d "$DIR/ether" "$question" --count)" ] ||
+				{ echo "$kind: $question"; false; }
+		done
+	done
+	[ "$("$TIDEMARK" query -d "$DIR/sll2" tcp --count)" -gt 1000 ]
+	"$TIDEMARK" query -d "$DIR/sll2" tcp -w "$DIR/sll2.pcapng"
+	tcpdump -nr "$DIR/sll2.pcapng" -c 1 2>&1 | grep -q 'link-type LINUX_SLL2'
+	for kind in sll sll2 null loop; do
+		rm "$DIR/$kind"/all/*.index
+		rec -d "$DIR/$kind" --reindex
+		[ "$("$TIDEMARK" query -d "$DIR/$kind" tcp --count)" = \
+			"$("$TIDEMARK" query -d "$DIR/ether" tcp --count)" ] || { echo "$kind"; false; }
+	done
+}
+
 @test "a file cut short gives what is whole, and says where" {
 	trace_make 1000 100
 	head -c -20 "$DIR/trace.pcap" >"$DIR/short.pcap"
@@ -166,7 +217,7 @@ stats_sum() { # FIELD
 	local bad
 
 	for bad in ':cutoff=1' 'a b:' 'x:cutoff=lots' 'x:color=red' 'x:mem=1' 'x:sample=0' \
-		'x:snap=10' 'x:filter=port http x' 'x:precedence=-1' 'x:age=soon'; do
+		'x:snap=10' '-:cutoff=1k' 'x:filter=port http x' 'x:precedence=-1' 'x:age=soon'; do
 		run rec -d "$OUT" -r /dev/null --class "$bad"
 		[ "$status" = 2 ] || { echo "$bad: $status $output"; false; }
 	done
@@ -174,6 +225,13 @@ stats_sum() { # FIELD
 	[ "$status" = 2 ]
 	run rec --suspend 'conn 1.2.3.4:5'
 	[ "$status" != 0 ]
+	run rec -d "$OUT" -r /dev/null -r /dev/null
+	[ "$status" = 2 ]
+	[[ $output == *'one file at a time'* ]]
+	run rec -d "$DIR/nowhere" --reindex
+	[ "$status" = 1 ]
+	[[ $output == *nowhere*'No such file'* ]]
+	[ ! -e "$DIR/nowhere" ]
 	nothing_attached
 }
 
@@ -268,6 +326,21 @@ stats_sum() { # FIELD
 	[ "$(stats_sum 'stored_packets + .lost_packets')" = 30000 ]
 	[ "$(frames count "$OUT")" = "$(stats_sum stored_packets)" ]
 	jq -se 'any(.lost_ppm > 500000)' "$OUT/stats.jsonl"
+}
+
+@test "of a file that finds no room, what was lost is counted and the rest can be asked for" {
+	trace_make 20000 1500
+	mkdir "$DIR/small"
+	mount -t tmpfs -o size=3m none "$DIR/small"
+	run rec -d "$DIR/small/record" -r "$DIR/trace.pcap"
+	[ "$status" = 1 ]
+	lost=$(sed -n 's/.*class all: \([0-9]*\) packets were lost.*/\1/p' <<<"$output")
+	stored=$(sed -n 's/.* read, \([0-9]*\) stored.*/\1/p' <<<"$output")
+	there=$("$TIDEMARK" query -d "$DIR/small/record" --count)
+	echo "$output; $there"
+	umount "$DIR/small"
+	[ "$stored" = "$there" ]
+	[ $((lost + there)) = 20000 ]
 }
 
 @test "a full disk is said, packets are counted, and the datapath goes on" {

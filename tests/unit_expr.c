@@ -118,22 +118,46 @@ static void forms(void)
 		"tcp or udp and not icmp6",
 		"outer host 10.0.0.2",
 		"ether proto 0x800",
+		"ether proto \\ip",
+		"port (80 or 443)",
+		"src host (10.0.0.3 or (10.0.0.1 or 10.0.0.2))",
+		"not port (80 or 81) and tcp",
+		"ip proto 17 or 6",
+		"proto 17 or 10.0.0.2",
 	};
 	static const char *const no[] = {
-		"host 10.0.0.3", "dst 10.0.0.2",
-		"src port 443",	 "src and dst port 443",
-		"net 11",	 "udp",
-		"udp port 443",	 "icmp",
-		"ip6",		 "arp",
-		"vlan 6",	 "mpls",
-		"vni",		 "mark 100/6",
-		"mark 101",	 "node db",
-		"node 8",	 "comm ngin",
-		"pid 1",	 "inner host 10.0.0.2",
-		"before 1h ago", "after 10s ago",
-		"less 99",	 "conn 10.0.0.2:443 192.168.7.9:40000",
-		"net ::/0",	 "tcp or udp and icmp",
-		"class other",	 "host ::",
+		"host 10.0.0.3",
+		"dst 10.0.0.2",
+		"src port 443",
+		"src and dst port 443",
+		"net 11",
+		"udp",
+		"udp port 443",
+		"icmp",
+		"ip6",
+		"arp",
+		"vlan 6",
+		"mpls",
+		"vni",
+		"mark 100/6",
+		"mark 101",
+		"node db",
+		"node 8",
+		"comm ngin",
+		"pid 1",
+		"inner host 10.0.0.2",
+		"before 1h ago",
+		"after 10s ago",
+		"less 99",
+		"conn 10.0.0.2:443 192.168.7.9:40000",
+		"net ::/0",
+		"tcp or udp and icmp",
+		"class other",
+		"host ::",
+		"port (80 or 81)",
+		"dst host (10.0.0.1 or 10.0.0.2)",
+		"ip proto 1 or 17",
+		"ether proto arp",
 	};
 	struct track t = example();
 
@@ -163,6 +187,11 @@ static void errors(void)
 	refused("before yesterday", 8, "a time is");
 	refused("portrange 90-80", 11, "ends before");
 	refused("not", 4, "too early");
+	refused("port (80 or 443", 16, "`)`");
+	refused("port ()", 7, "a value");
+	refused("host (tcp)", 7, "a value");
+	refused("before 2026-02-30", 8, "a time is");
+	refused("after 2025-02-29", 7, "a time is");
 	refused("comm averyverylongname", 6, "too long");
 }
 

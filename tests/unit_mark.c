@@ -238,13 +238,22 @@ static void test_lines(void)
 		   m.for_ns == 5 && !m.id && !m.flows,
 	   "is understood");
 	is_str(line(r, "{\"experiment\":2,\"activity\":9}"), "ok", "numbers do");
-	is_str(line(r, "{\"experiment\":2}"), "experiment and activity are needed", "but both");
+	is_str(line(r, "{\"experiment\":2}"),
+	       "experiment and activity are needed, or ids, or exclude", "but both");
+	is_str(line(r, "{\"ids\":\"atlas/9,3/14\",\"pick\":\"random\"}"), "ok", "or several");
+	is_str(line(r, "{\"ids\":\"2\"}"), "ids 2: not EXPERIMENT/ACTIVITY,..., 32 at most",
+	       "in pairs");
+	is_str(line(r, "{\"ids\":\"2/9\",\"pick\":\"any\"}"),
+	       "pick any: not a choice; round-robin or random", "in some order");
+	is_str(line(r, "{\"exclude\":true,\"dst\":\"10.0.0.0/8\"}"), "ok", "or none");
+	is_str(line(r, "{\"exclude\":true,\"experiment\":2,\"activity\":9}"),
+	       "experiment and activity are needed, or ids, or exclude", "but not both");
 	is_str(line(r, "{\"experiment\":2,\"activity\":9,\"colour\":1}"), "colour: no such key",
 	       "what is not known is refused");
 	is_str(line(r, "{\"experiment\":2,\"activity\":9,\"dst\":[]}"),
 	       "dst: neither text nor a number", "and what is of another kind");
 	is_str(line(r, "{\"experiment\":2,\"activity\":9,\"uid\":-1}"),
-	       "uid -1: not a user's number", "out of range");
+	       "uid -1: no such user in /etc/passwd, and not a number", "out of range");
 	is_str(line(r, "{\"experiment\":2,\"activity\":9,\"comm\":\"sixteen letters!\"}"),
 	       "comm sixteen letters!: too long", "too long");
 	is_str(line(r, "{\"experiment\":2,\"activity\":9,\"inherit\":1}"),

@@ -22,7 +22,7 @@ struct qualifiers {
 	enum expr_end end;
 	bool both; /* src and dst */
 	const struct expr_proto *proto;
-	enum type { HOST, NET, PORT, PORTRANGE, UNSAID } type;
+	enum type { HOST, NET, PORT, PORTRANGE, PROTO, UNSAID } type;
 };
 
 struct parser {
@@ -242,7 +242,7 @@ static struct expr *address_primitive(struct parser *p, const struct qualifiers 
 	struct filter_op op = { .flags = FILTER_ADDRESS };
 	const char *at = p->at, *why;
 	char word[64], mask[64];
-	bool net = q->type == NET || (q->type == UNSAID && memchr(p->at, '/', p->len));
+	bool net = q->type == NET || (q->type >= PROTO && memchr(p->at, '/', p->len));
 
 	if (!value(p, net ? "a network" : "an address", word, sizeof(word)))
 		return NULL;
@@ -260,9 +260,41 @@ static struct expr *address_primitive(struct parser *p, const struct qualifiers 
 	return ends(p, at, q, &op);
 }
 
+static struct expr *group(struct parser *p);
+
+/* `ip proto 6`, `ether proto 0x88cc`, and either by name. */
+static struct expr *number_of_proto(struct parser *p, const char *at, const struct qualifiers *q,
+				    enum filter_field field)
+{
+	struct expr *expr;
+	const char *why;
+	char word[32];
+	__u32 n;
+
+	if (!value(p, "a protocol", word, sizeof(word)))
+		return NULL;
+	why = expr_proto(word, field == FILTER_ETHERTYPE, &n);
+	if (why)
+		return fail(p, "%s: %s", word, why);
+	advance(p);
+	expr = value_test(p, at, field, n, n);
+	if (expr)
+		expr->op.sides = q->sides;
+	if (expr && q->proto)
+		expr = join(p, EXPR_AND, proto_test(p, at, q->proto, q->sides), expr);
+	return expr;
+}
+
 static struct expr *typed(struct parser *p, const struct qualifiers *q)
 {
 	p->last = *q;
+	if (take(p, "(")) { /* port (80 or 443) */
+		if (!expr_is_value(p->at, p->len) && !is(p, "(") && !is(p, "not"))
+			return fail(p, "a value is missing here");
+		return group(p);
+	}
+	if (q->type == PROTO && strspn(p->at, "0123456789") >= p->len)
+		return number_of_proto(p, p->at, q, FILTER_PROTO);
 	if (q->type == PORT || q->type == PORTRANGE)
 		return port_primitive(p, q);
 	return address_primitive(p, q);
@@ -310,35 +342,6 @@ static bool take_qualifier(struct parser *p, struct qualifiers *q)
 	return true;
 }
 
-/* `ip proto 6`, `ether proto 0x88cc`. */
-static struct expr *number_of_proto(struct parser *p, const char *at, const struct qualifiers *q)
-{
-	const struct expr_proto *named;
-	struct expr_proto proto = { .name = "proto" };
-	struct expr *expr;
-	__u64 n;
-
-	if (p->len && *p->at == '\\') { /* how tcpdump wants names that are keywords */
-		p->at++;
-		p->len--;
-	}
-	named = expr_proto_find(p->at, p->len);
-	if (named && named->number) {
-		proto.number = named->number;
-		advance(p);
-		expr = proto_test(p, at, &proto, q->sides);
-	} else if (!number(p, "a protocol", 255, &n)) {
-		return NULL;
-	} else {
-		expr = value_test(p, at, FILTER_PROTO, (__u32)n, (__u32)n);
-		if (expr)
-			expr->op.sides = q->sides;
-	}
-	if (expr && q->proto)
-		expr = join(p, EXPR_AND, proto_test(p, at, q->proto, q->sides), expr);
-	return expr;
-}
-
 static struct expr *qualified(struct parser *p)
 {
 	struct qualifiers q = { .sides = FILTER_ANY, .type = UNSAID };
@@ -347,8 +350,11 @@ static struct expr *qualified(struct parser *p)
 
 	while (take_qualifier(p, &q))
 		any = true;
-	if (take(p, "proto"))
-		return number_of_proto(p, at, &q);
+	if (take(p, "proto")) {
+		p->last = q;
+		p->last.type = PROTO;
+		return number_of_proto(p, at, &q, FILTER_PROTO);
+	}
 	if (take(p, "host"))
 		q.type = HOST;
 	else if (take(p, "net"))
@@ -564,6 +570,7 @@ static struct expr *causal(struct parser *p, const char *at, enum expr_kind kind
 
 static struct expr *primitive(struct parser *p)
 {
+	const struct qualifiers any = { .sides = FILTER_ANY };
 	const char *at = p->at;
 	__u64 n;
 
@@ -605,9 +612,7 @@ static struct expr *primitive(struct parser *p)
 	if (take(p, "ether")) {
 		if (!take(p, "proto"))
 			return fail(p, "of Ethernet only `ether proto` can be asked");
-		return number(p, "an ethertype", 0xffff, &n)
-			       ? value_test(p, at, FILTER_ETHERTYPE, n, n)
-			       : NULL;
+		return number_of_proto(p, at, &any, FILTER_ETHERTYPE);
 	}
 	return qualified(p);
 }
@@ -615,6 +620,16 @@ static struct expr *primitive(struct parser *p)
 /* ---- connectives: `and` and `or` bind alike, left to right, as in tcpdump ------------------- */
 
 static struct expr *alternation(struct parser *p);
+
+static struct expr *group(struct parser *p)
+{
+	struct expr *expr = alternation(p);
+
+	if (!expr || take(p, ")"))
+		return expr;
+	expr_free(expr);
+	return fail(p, "`)` is missing here");
+}
 
 static struct expr *factor(struct parser *p)
 {
@@ -632,12 +647,7 @@ static struct expr *factor(struct parser *p)
 			expr_free(expr);
 		expr = negation;
 	} else if (take(p, "(")) {
-		expr = alternation(p);
-		if (expr && !take(p, ")")) {
-			fail(p, "`)` is missing here");
-			expr_free(expr);
-			expr = NULL;
-		}
+		expr = group(p);
 	} else if (!p->len) {
 		expr = fail(p, "the expression ends too early");
 	} else {

@@ -29,6 +29,25 @@ const struct expr_proto *expr_proto_find(const char *word, size_t len)
 	return NULL;
 }
 
+const char *expr_proto(const char *word, bool ether, __u32 *n)
+{
+	const char *name = word + (*word == '\\');
+	const struct expr_proto *proto = expr_proto_find(name, strlen(name));
+	unsigned long value;
+	char *end;
+
+	if (proto && (ether ? proto->ethertype : proto->number)) {
+		*n = ether ? proto->ethertype : proto->number;
+		return NULL;
+	}
+	value = strtoul(word, &end, 0);
+	if (!isdigit((unsigned char)*word) || *end || value > (ether ? 0xffff : 0xff))
+		return ether ? "an ethertype is a number up to 65535"
+			     : "a protocol is a number up to 255";
+	*n = (__u32)value;
+	return NULL;
+}
+
 static const struct {
 	const char *name;
 	__u16 port;

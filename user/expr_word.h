@@ -24,6 +24,8 @@ const char *expr_address(const char *word, struct filter_op *op);
 const char *expr_net(const char *word, struct filter_op *op);
 const char *expr_net_mask(const char *word, const char *mask, struct filter_op *op);
 const char *expr_ports(const char *word, bool range, __u32 *low, __u32 *high);
+/* `6`, `tcp`, `\tcp`, how tcpdump wants names that are keywords; an ethertype if `ether`. */
+const char *expr_proto(const char *word, bool ether, __u32 *n);
 const char *expr_endpoint(const char *word, struct filter_op *op);
 
 #endif

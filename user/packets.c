@@ -2,6 +2,7 @@
 /* Packets on their way to disk: batches, and the thread that writes them. */
 #define _GNU_SOURCE 1
 #include <errno.h>
+#include <inttypes.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -373,6 +374,7 @@ int packets_class(struct packets *p, __u32 slot, const struct class_spec *spec)
 		.budget_bytes = spec->disk_bytes,
 		.age_ns = spec->age_ns,
 		.zstd = p->o.zstd,
+		.zstd_after_ns = p->o.zstd_after_ns,
 		.key_file = p->o.key_file,
 	};
 	char host[64] = "";
@@ -609,11 +611,32 @@ void packets_stats(struct packets *p, __u32 slot, struct packets_stats *stats)
 	pthread_mutex_unlock(&p->queue);
 }
 
+/* What was lost on the way, and what still waits for a disk that is full. */
+static __u64 held_close(struct packets *p, struct held *h, int *err)
+{
+	__u64 waits = segments_unwritten(h->segments), lost;
+
+	*err = segments_close(h->segments);
+	lost = __atomic_load_n(&h->lost_packets, __ATOMIC_RELAXED) + (*err ? waits : 0);
+	if (lost)
+		log_error("%s: class %s: %" PRIu64 " packets were lost for want of memory or disk",
+			  p->o.dir, h->name, (uint64_t)lost);
+	return lost;
+}
+
 int packets_close(struct packets *p)
+{
+	__u64 lost;
+
+	return packets_close_lost(p, &lost);
+}
+
+int packets_close_lost(struct packets *p, __u64 *lost)
 {
 	struct batch *b;
 	int err, one;
 
+	*lost = 0;
 	if (!p)
 		return 0;
 	packets_flush(p);
@@ -630,7 +653,7 @@ int packets_close(struct packets *p)
 			continue;
 		if (p->held[i].stuck)
 			err = p->err;
-		one = segments_close(p->held[i].segments);
+		*lost += held_close(p, &p->held[i], &one);
 		err = err ? err : one;
 	}
 	while ((b = p->free)) {

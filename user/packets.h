@@ -21,6 +21,7 @@ struct packets_options {
 	const char *dir;
 	const char *key_file;
 	bool zstd;
+	__u64 zstd_after_ns;
 	bool patient;	/* wait for the disk rather than lose: what is read can wait */
 	__u16 linktype; /* 0: what the packet says */
 	packets_name_fn name;
@@ -61,5 +62,8 @@ void packets_stats(struct packets *p, __u32 slot, struct packets_stats *stats);
 
 /* Writes everything that waits, closes the files. -errno of the first that could not. */
 int packets_close(struct packets *p);
+
+/* And how many of those that were put are not on disk: said by class, and here in all. */
+int packets_close_lost(struct packets *p, __u64 *lost);
 
 #endif

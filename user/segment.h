@@ -22,7 +22,8 @@ struct segments_options {
 	__u64 budget_bytes;	/* of packets and their indexes together; 0: no limit */
 	__u64 age_ns;		/* files whose last packet is older are deleted; 0: never */
 	__u64 flow_bytes;	/* of flow records, kept longer than packets */
-	bool zstd;		/* sealed files are compressed, in the background */
+	bool zstd;		/* sealed files are compressed, in the background, */
+	__u64 zstd_after_ns;	/* once their last packet is so old */
 	const char *key_file;	/* not built: refused with ENOTSUP */
 };
 
@@ -80,6 +81,9 @@ int segments_tick(struct segments *s, __u64 now_ns);
 int segments_seal(struct segments *s);
 
 void segments_stats(const struct segments *s, struct segments_stats *stats);
+
+/* Packets written that no reader sees yet: the disk has not taken them. */
+__u64 segments_unwritten(const struct segments *s);
 
 /* Seals and frees; -errno if the last file could not be sealed (it will be at the next open). */
 int segments_close(struct segments *s);

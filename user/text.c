@@ -210,6 +210,9 @@ int text_parse_wall(const char *str, uint64_t *wall_ns)
 	if (year < 1970 || year > 2553 || month < 1 || month > 12 || day < 1 || day > 31 ||
 	    hour > 23 || minute > 59 || second > 60)
 		return -EINVAL;
+	/* 30 February is a slip of whoever wrote it, not the 2nd of March. */
+	if (day > date_days(year + month / 12, month % 12 + 1, 1) - date_days(year, month, 1))
+		return -EINVAL;
 	str += 19;
 	if (*str == '.') {
 		if (!shape_fits(++str, "0"))
