@@ -232,3 +232,12 @@ merge() {
 	grep -qE 'Not shown: [0-9]+ after' "$DIR/few.svg"
 	grep -q 'are not shown; --limit' "$DIR/words"
 }
+
+@test "a folder for temporary files that is not there is named" {
+	printf '%s\n' '{"hlc":"18e9ec90b9b90005","wall":"2026-11-21T01:53:52Z","node":"a","type":"node-up"}' \
+		>"$DIR/one.jsonl"
+	run env TMPDIR="$DIR/none" "$TIDEMARK" merge "$DIR/one.jsonl"
+	[ "$status" = 1 ]
+	[[ "$output" == *"$DIR/none (TMPDIR): No such file or directory"* ]]
+	TMPDIR="$DIR" "$TIDEMARK" merge "$DIR/one.jsonl" | grep -q 18e9ec90b9b90005
+}

@@ -160,13 +160,26 @@ attached_only() {
 @test "a namespace that is deleted is a node-down, and is forgotten" {
 	node a b
 	tm up -n netns:a -n netns:b
+	id=$(tm show nodes --json | jq 'select(.node == "b") | .id')
 	trace_start
 	ip netns del b
 	await_line "$LOG" '"type":"node-down"'
 	[ "$(tm show nodes --json | jq -r .node)" = a ]
 	[ "$(tm show attachments --json | jq -r .node | sort -u)" = a ]
 	trace_stop
-	expect 1 '.type == "node-down" and .node == "b" and .id == 2'
+	expect 1 ".type == \"node-down\" and .node == \"b\" and .id == $id"
+	valid
+}
+
+@test "a namespace that was deleted before anybody traced has its name in its node-down" {
+	node a b
+	tm up -n netns:a -n netns:b
+	id=$(tm show nodes --json | jq 'select(.node == "b") | .id')
+	ip netns del b
+	trace_start
+	await_line "$LOG" '"type":"node-down"'
+	trace_stop
+	expect 1 ".type == \"node-down\" and .node == \"b\" and .id == $id"
 	valid
 }
 

@@ -10,6 +10,9 @@
 #include "../user/http.h"
 #include "tap.h"
 
+#define LETTERS_27 "abcdefghijklmnopqrstuvwxyz/"
+#define PATH_OF_108 LETTERS_27 LETTERS_27 LETTERS_27 LETTERS_27
+
 static char words[4096]; /* said on stderr by the last call */
 
 static int parse(struct config_file *file, const char *text)
@@ -111,6 +114,7 @@ static void values(void)
 	refused("trace: {flows: x}", "f:1:16:", "Invalid");
 	refused("trace: {flows: 99999999999}", "f:1:16:", "Invalid");
 	refused("trace: {flows: 99999999}", "f:1:16:", "more than fits a kernel map");
+	refused("trace: {socket: {path: /" PATH_OF_108 "}}", "f:1:24:", "longer than the 107");
 	refused("trace: {ring: 1}", "f:1:15:", "not a size from 4k to 1g");
 	refused("trace: {skew: [a=+1s, b=3]}", "f:1:23:", "trace.skew.1: b=3");
 	refused("trace: {clock: host, skew: [a=+1s]}", "f:1:29:", "one clock for the host");

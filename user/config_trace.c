@@ -4,9 +4,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/un.h>
 
 #include "config_trace.h"
 #include "units.h"
+
+#define SOCKET_PATH_MAX sizeof(((struct sockaddr_un *)NULL)->sun_path)
 
 #define OPTIONAL CYAML_FLAG_OPTIONAL
 #define POINTER (CYAML_FLAG_POINTER | CYAML_FLAG_OPTIONAL)
@@ -177,6 +180,10 @@ int config_trace_check(struct config_file *file)
 		status = write_check(file, trace->write);
 	if (!status && trace->socket)
 		status = absolute(file, "trace.socket.path", trace->socket->path);
+	if (!status && trace->socket && strlen(trace->socket->path) >= SOCKET_PATH_MAX)
+		return config_refuse(file, "trace.socket.path",
+				     "longer than the %zu letters that a socket's name can have",
+				     SOCKET_PATH_MAX - 1);
 	if (!status && trace->otlp)
 		status = otlp_check(file, trace->otlp);
 	return status;

@@ -221,7 +221,8 @@ struct order *order_open(struct logs *logs, uint64_t memory, int *status)
 		*status = 1;
 		err = order_prepare(order);
 		if (err)
-			log_error("%llu events: %s", (unsigned long long)order->counts.events,
+			log_error("%llu events, sorted in %s (TMPDIR): %s",
+				  (unsigned long long)order->counts.events, sorter_dir(),
 				  strerror(-err));
 	}
 	if (!err)

@@ -42,7 +42,10 @@ int sorter_cursor_open(struct sorter_cursor *cursor, struct sorter *sorter, uint
 const void *sorter_cursor_next(struct sorter_cursor *cursor, int *err);
 void sorter_cursor_close(struct sorter_cursor *cursor);
 
-/* A file in TMPDIR (/tmp) that is gone when it is closed: an fd or -errno. */
+/* What TMPDIR says, or /tmp. */
+const char *sorter_dir(void);
+
+/* A file there that is gone when it is closed: an fd or -errno. */
 int sorter_temporary(void);
 
 #endif

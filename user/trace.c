@@ -47,25 +47,32 @@ static void trace_end(int fd, void *ctx)
 	loop_break(trace->base);
 }
 
-static int prints_open(struct trace *trace)
+/* Before the tracer: what it finds gone is forgotten then, and its end is to have its name. */
+static int prints_open(struct trace *trace, struct sink *prints[2])
 {
-	struct sink *sink = print_open(&trace->t, stdout, "stdout", trace->json);
+	prints[0] = print_open(&trace->t, stdout, "stdout", trace->json);
+	if (prints[0] && trace->file)
+		prints[1] = print_open(&trace->t, trace->file, trace->file_name, true);
+	if (prints[0] && (prints[1] || !trace->file))
+		return 0;
+	log_error("cannot print events: %s", strerror(ENOMEM));
+	return 1;
+}
 
-	if (sink)
-		tracer_add(trace->tracer, sink);
-	if (sink && trace->file) {
-		sink = print_open(&trace->t, trace->file, trace->file_name, true);
-		if (sink)
-			tracer_add(trace->tracer, sink);
-	}
-	if (!sink)
-		log_error("cannot print events: %s", strerror(ENOMEM));
-	return sink ? 0 : 1;
+/* What prints has a tracer now, or goes. */
+static void prints_add(struct trace *trace, struct sink *prints[2])
+{
+	for (int i = 0; i < 2 && prints[i]; i++)
+		if (trace->tracer)
+			tracer_add(trace->tracer, prints[i]);
+		else
+			prints[i]->close(prints[i], 1);
 }
 
 static int trace_run(struct trace *trace)
 {
 	struct waiter *signals = NULL, *end = NULL;
+	struct sink *prints[2] = {};
 	int status = 1;
 
 	trace->base = loop_new();
@@ -73,8 +80,10 @@ static int trace_run(struct trace *trace)
 		log_error("cannot wait for events: %s", strerror(errno));
 		return 1;
 	}
-	trace->tracer = tracer_open(&trace->t, trace->base, &trace->choice);
-	if (!trace->tracer || prints_open(trace) ||
+	if (!prints_open(trace, prints))
+		trace->tracer = tracer_open(&trace->t, trace->base, &trace->choice);
+	prints_add(trace, prints);
+	if (!trace->tracer ||
 	    sinks_open(trace->tracer, &trace->kept, trace->base, trace->t.state_dir))
 		return 1;
 	tracer_only(trace->tracer, trace->only, trace->only_n);
