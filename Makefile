@@ -41,7 +41,7 @@ SKEL    := $(if $(PIPE),$S/tidemark.skel.h) $(ALONE:%=$S/%.skel.h)
 DATA    := $(patsubst %,$B/%.o,$(wildcard user/*.json user/*.html user/*.css user/*.js))
 OBJ     := $(patsubst %.c,$B/%.o,$(filter-out user/libelf.c,$(wildcard user/*.c))) $(DATA)
 PARTS   := $(filter-out $B/user/main.o,$(OBJ)) $B/user/libelf.a
-PKT     := $(patsubst %.c,$B/%.o,$(wildcard tests/pkt.c tests/rig.c))
+PKT     := $(patsubst %.c,$B/%.o,$(wildcard tests/pkt.c tests/rig.c tests/spoil.c))
 program  = $(patsubst %.c,$1/%,$(wildcard tests/$2_*.c))
 PROGRAMS := $(foreach k,unit pkt bench fuzz gen,$(call program,$B,$k))
 NAMED   := $(shell git describe --tags --always --dirty 2>/dev/null || echo 0.1)
@@ -50,7 +50,7 @@ VERSION := \#define VERSION "$(NAMED)"
 .DEFAULT_GOAL := all
 .DELETE_ON_ERROR:
 .SECONDARY:
-.PHONY: FORCE all help setup demo test test-kernels check bench fuzz style sanitize arm64 \
+.PHONY: FORCE all help setup demo test test-kernels check million bench fuzz style sanitize arm64 \
 	objects programs units packets fuzzers install uninstall clean vmlinux
 
 all: $(BIN) ## build ./tidemark (O=DIR: there; V=1: aloud; CI=true: warnings are errors)
@@ -77,6 +77,9 @@ test-kernels: ## the same suites in virtual machines of packaged kernels (root)
 
 check: all units packets ## quick: unit and packet tests (root)
 	$(Q)TIDEMARK=$(BIN) BUILD=$B tools/test unit packet
+
+million: all packets ## a million messages among three hosts that are hours apart (root; MESSAGES=N)
+	$(Q)TIDEMARK=$(BIN) BUILD=$(abspath $B) tools/test --world bats tests/million.bats
 
 bench: all packets $(call program,$B,bench) ## what things cost, as ratios side by side (root)
 	$(Q)for b in $(call program,$B,bench); do \

@@ -245,21 +245,31 @@ static __always_inline void event_fill(struct event *e, const struct pkt *p, con
 	__builtin_memcpy(e->comm, f->comm, sizeof(e->comm));
 }
 
+struct caused {
+	__u64 cause;   /* what it is an effect of, for the record; 0: not known */
+	__u64 carried; /* what is merged, which may be later */
+};
+
 /*
  * What came with a received packet: from a sender on this host, in the packet itself, or
  * both. In TCP what was carried is the last there was on the flow, not only this segment's:
  * the rest of a burst carries nothing.
  */
-static __always_inline __u64 event_cause(struct pkt *p, struct flow *f, struct counters *count,
-					 __u32 type, __u32 seq, __u64 *carried)
+__checked int event_cause(struct pkt *p, struct flow *f, __u32 type, __u32 seq, struct caused *why)
 {
-	int by_seq = p->key.proto == IPPROTO_TCP && !(p->tcp_flags & TCP_RST);
 	struct send_found found = {};
-	__u64 cause;
+	struct counters *count;
+	int by_seq;
 
+	if (!p || !f || !why)
+		return 0;
+	count = counters_of(p->dir);
+	if (!count)
+		return 0;
+	by_seq = p->key.proto == IPPROTO_TCP && !(p->tcp_flags & TCP_RST);
 	send_find(p, by_seq, seq, &found);
-	*carried = found.stamp;
-	cause = found.forgotten ? 0 : found.stamp;
+	why->carried = found.stamp;
+	why->cause = found.forgotten ? 0 : found.stamp;
 	if (found.stamp) {
 		f->peer_clock = found.clock;
 		f->peer_clocked = 1;
@@ -267,16 +277,17 @@ static __always_inline __u64 event_cause(struct pkt *p, struct flow *f, struct c
 			count->reason.cause_forgotten++;
 	}
 	if (!(f->notes & FLOW_CARRIED) || !f->cause)
-		return cause;
-	if (*carried < f->cause)
-		*carried = f->cause;
-	if (by_seq && (cause >= f->cause || p->flags & EVENT_NO_ROOM))
-		return cause;
+		return 0;
+	if (why->carried < f->cause)
+		why->carried = f->cause;
+	if (by_seq && (why->cause >= f->cause || p->flags & EVENT_NO_ROOM))
+		return 0;
 	/* A sender that does not stamp its data has its SYN's stamp for a past, no cause. */
 	if (by_seq && type == EVENT_recv && !(f->notes & FLOW_SPOKEN))
-		return cause;
+		return 0;
 	p->flags |= EVENT_IN_BAND;
-	return f->cause;
+	why->cause = f->cause;
+	return 0;
 }
 
 /*
@@ -297,7 +308,8 @@ __checked int event_note(struct __sk_buff *skb, struct pkt *p, __u32 type, __u32
 	struct flow *f;
 	struct event *e;
 	struct begin b = {};
-	__u64 boot_ns, cause = 0, carried = 0;
+	struct caused why = {};
+	__u64 boot_ns;
 	int message = type == EVENT_send || type == EVENT_recv;
 
 	if (!p || !s)
@@ -310,11 +322,11 @@ __checked int event_note(struct __sk_buff *skb, struct pkt *p, __u32 type, __u32
 	d = flow_dir(f, p->from_local);
 	boot_ns = bpf_ktime_get_boot_ns();
 	if (p->dir == DIR_IN)
-		cause = event_cause(p, f, count, type, seq, &carried);
+		event_cause(p, f, type, seq, &why);
 	if ((!f->pid || f->notes & FLOW_OWNER_LISTENER) && !(p->how & ATTACH_FAR))
 		owner_find(skb, p);
 
-	b.carried = carried;
+	b.carried = why.carried;
 	b.wall_ns = boot_ns + s->realtime_offset_ns + c->skew_ns;
 	b.packets = p->segments;
 	b.bytes = p->fresh;
@@ -336,7 +348,9 @@ __checked int event_note(struct __sk_buff *skb, struct pkt *p, __u32 type, __u32
 		clock_begin(c, &b);
 		event_fill(e, p, f, type);
 		e->stamp = b.stamp;
-		e->cause = cause;
+		if (e->dir == DIR_OUT && e->hash && wire_sampled_out(b.stamp, s->stamp_one_in))
+			e->flags |= EVENT_UNSTAMPED;
+		e->cause = why.cause;
 		e->wall_ns = b.wall_ns;
 		e->ended = b.ended;
 		e->generation = b.generation;
@@ -348,7 +362,7 @@ __checked int event_note(struct __sk_buff *skb, struct pkt *p, __u32 type, __u32
 sent:
 	p->stamp = b.stamp;
 	if (p->dir == DIR_IN) {
-		f->cause = cause;
+		f->cause = why.cause;
 		f->notes &= ~FLOW_NEWS;
 		return 0;
 	}

@@ -57,7 +57,8 @@
 	X(stamp_mtu, clock, "UDP without a stamp: would exceed the MTU")                           \
 	X(stamp_surplus, clock, "UDP without a stamp: has options of its own")                     \
 	X(stamp_tunnel, clock, "UDP without a stamp: not made by a UDP socket of the node")        \
-	X(stamp_left_out, clock, "UDP without a stamp: the port is to be left alone")
+	X(stamp_left_out, clock, "UDP without a stamp: the port is to be left alone")              \
+	X(stamp_sampled, clock, "UDP without a stamp: not in the sample")
 
 /* Per CPU and direction. Field names are what `bpftool map dump` shows. */
 struct stage_count {

@@ -69,9 +69,10 @@ struct event {
 _Static_assert(sizeof(struct event) == 136, "no hidden padding");
 
 /* event.flags */
-#define EVENT_IN_BAND (1U << 0) /* the cause came in the packet */
-#define EVENT_FLAGGED (1U << 1) /* from further ahead than a clock should be */
-#define EVENT_NO_ROOM (1U << 2) /* came without a stamp, for which there was no room */
+#define EVENT_IN_BAND (1U << 0)	  /* the cause came in the packet */
+#define EVENT_FLAGGED (1U << 1)	  /* from further ahead than a clock should be */
+#define EVENT_NO_ROOM (1U << 2)	  /* came without a stamp, for which there was no room */
+#define EVENT_UNSTAMPED (1U << 3) /* sent without a stamp: not in the sample */
 
 /* Context of the syscall programs `event_end` and `event_node`. */
 struct event_call {

@@ -308,6 +308,20 @@ static __always_inline void flow_rst(struct flow *f, struct pkt *p)
 	f->state = FLOW_RESET;
 }
 
+/* A connection begins, or is broken off. By itself: few packets, and half of what there is. */
+__checked int flow_turn(struct flow *f, struct pkt *p)
+{
+	if (!f || !p)
+		return 0;
+	if (p->tcp_flags & TCP_RST)
+		flow_rst(f, p);
+	else if (p->tcp_flags & TCP_ACK)
+		flow_syn_ack(f, p);
+	else
+		flow_syn(f, p);
+	return 0;
+}
+
 static __always_inline void flow_fin(struct flow *f, struct flow_dir *d, struct pkt *p)
 {
 	if (d->tcp_flags & TCP_FIN) /* again */
@@ -357,13 +371,8 @@ static __always_inline void flow_tcp(struct pass *at, struct flow *f, struct flo
 	__u8 flags = p->tcp_flags;
 	int by_opener = f->opener == (p->from_local ? FLOW_OPENER_LOCAL : FLOW_OPENER_REMOTE);
 
-	if (flags & TCP_RST) {
-		flow_rst(f, p);
-	} else if (flags & TCP_SYN) {
-		if (flags & TCP_ACK)
-			flow_syn_ack(f, p);
-		else
-			flow_syn(f, p);
+	if (flags & (TCP_RST | TCP_SYN)) {
+		flow_turn(f, p);
 	} else {
 		if (f->state == FLOW_SYN_ACK && by_opener) {
 			f->state = FLOW_ESTABLISHED;

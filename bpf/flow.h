@@ -54,6 +54,7 @@ enum flow_opener {
 #define FLOW_NEWS (1U << 4)	      /* and no event has told of it yet */
 #define FLOW_WIRED (1U << 5)	      /* what we send carries stamps (TCP) */
 #define FLOW_SPOKEN (1U << 6)	      /* data has come with a stamp, not only the handshake */
+#define FLOW_TOLD (1U << 7) /* a report of it is out; what ends without one is looked for */
 
 /* flow_dir.synced */
 #define DIR_SYNCED (1U << 0) /* next_seq is known */

@@ -156,6 +156,7 @@ _Static_assert(sizeof(struct rule) == 264, "no hidden padding");
 /* Context of the syscall program `mark_touch`: flows of this key are asked again. */
 struct mark_call {
 	__u32 key[sizeof(struct flow_key) / 4]; /* node 0: any; proto 0: TCP and UDP */
+	__u32 told; /* not that: the one flow of this key has FLOW_TOLD from now on */
 };
 
 #endif

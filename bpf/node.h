@@ -109,7 +109,7 @@ struct settings {
 	__s32 recorder;	      /* pid of who empties the rings of packets, */
 	__u64 recorder_began; /* and when it began, as /proc has it: pids come again */
 	__u32 parts;	      /* of the pipeline that is loaded, see stage.h */
-	__u32 _spare4;
+	__u32 stamp_one_in;   /* of so many bursts of datagrams one is stamped; 0, 1: all */
 };
 
 #endif

@@ -468,43 +468,54 @@ static __always_inline int parse_packet(struct __sk_buff *skb, struct pkt *p,
 	return NEXT;
 }
 
-/*
- * When the headers do not lie in the linear part, they are pulled there and read again.
- * That moves bytes inside the kernel's buffer and changes none.
- */
+/* Once over the packet as it lies. */
 __checked int parse(struct __sk_buff *skb, struct pkt *p)
 {
 	struct counters *count;
-	int err = PARSE_SHORT;
-	__u32 want;
 
 	if (!p)
 		return DONE;
 	count = counters_of(p->dir);
-	if (!count)
-		return DONE;
-#pragma clang loop unroll(disable)
-	for (int i = 0; i < 3; i++) { /* network header, transport header, both in reach */
-		err = parse_packet(skb, p, count);
-		if (err != PARSE_SHORT)
-			return err;
-		want = p->l4 + PARSE_PULL;
-		if (want > skb->len)
-			want = skb->len;
-		if (bpf_skb_pull_data(skb, want))
-			break;
-	}
-	count->reason.truncated++;
-	return DONE;
+	return count ? parse_packet(skb, p, count) : DONE;
+}
+
+/*
+ * When the headers do not lie in the linear part, they are pulled there. That moves bytes
+ * inside the kernel's buffer and changes none.
+ */
+__checked int parse_pull(struct __sk_buff *skb, struct pkt *p)
+{
+	__u32 want;
+
+	if (!p)
+		return -1;
+	want = p->l4 + PARSE_PULL;
+	if (want > skb->len)
+		want = skb->len;
+	return bpf_skb_pull_data(skb, want);
 }
 
 /*
  * Headers into struct pkt. Whatever cannot be read is counted with its reason and left to
- * the kernel: a later stage never sees half a packet.
+ * the kernel: a later stage never sees half a packet. Tried again from out here: a loop
+ * around the parser would have the verifier follow it three times.
  */
 static __always_inline int stage_parse(struct pass *at, struct pkt *p)
 {
-	return parse(at->skb, p);
+	int err = parse(at->skb, p);
+
+	if (err != PARSE_SHORT)
+		return err;
+#pragma clang loop unroll(disable)
+	for (int i = 0; i < 2; i++) { /* network header, transport header, both in reach */
+		if (parse_pull(at->skb, p))
+			break;
+		err = parse(at->skb, p);
+		if (err != PARSE_SHORT)
+			return err;
+	}
+	at->count->reason.truncated++;
+	return DONE;
 }
 
 #endif

@@ -161,6 +161,10 @@ int mark_touch(struct mark_call *call)
 #pragma unroll
 	for (__u32 i = 0; i < sizeof(key) / 4; i++)
 		words[i] = READ_ONCE(call->key[i]);
+	if (READ_ONCE(call->told)) {
+		flow_told(&key);
+		return 0;
+	}
 	if (key.proto) {
 		mark_touch_flows(&key);
 		return 0;

@@ -71,6 +71,7 @@ __checked int report_marked(struct pkt *p)
 		report_lose();
 		return 0;
 	}
+	f->notes |= FLOW_TOLD;
 	report_begin(r, s);
 	r->type = REPORT_start;
 	r->key = p->key;

@@ -339,6 +339,16 @@ struct touched {
 	struct flow_key key;
 };
 
+static __always_inline void flow_told(const struct flow_key *key)
+{
+	struct flow *f = bpf_map_lookup_elem(&flows, key);
+
+	if (!f)
+		f = bpf_map_lookup_elem(&embryonic, key);
+	if (f)
+		f->notes |= FLOW_TOLD;
+}
+
 static __always_inline void flow_touch(const struct flow_key *key)
 {
 	struct flow *f = bpf_map_lookup_elem(&flows, key);

@@ -125,8 +125,10 @@ static __always_inline void socket_report(struct bpf_sock_ops *ctx, struct bpf_s
 	r->key = key;
 	r->mark = told->mark;
 	r->first_ns = told->first_ns;
-	if (f)
+	if (f) {
+		f->notes |= FLOW_TOLD;
 		report_flow(r, f);
+	}
 	r->has |= REPORT_SOCKET;
 	socket_tcp(&r->tcp, ctx, sk);
 	if (socket_more(&r->tcp, sk))

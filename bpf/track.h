@@ -43,6 +43,10 @@ _Static_assert(sizeof(struct track) == 132, "no hidden padding");
 #define PACKET_FORWARD (1U << 2) /* from track.flow.local to .remote: as OUT, but on mirrors */
 #define PACKET_GSO (1U << 3)	 /* several segments in one buffer, as the stack handed it on */
 
+/* Above them, of a packet from a file: what its bytes begin with, LINKTYPE_* and one more. */
+#define PACKET_LINK_SHIFT 16
+#define PACKET_LINK(linktype) (((linktype) + 1U) << PACKET_LINK_SHIFT)
+
 /* A packet as it leaves the kernel: this, then `kept` bytes of the frame. */
 struct packet {
 	__u64 wall_ns; /* the node's wall clock, skew included; of a file, the file's */

@@ -394,6 +394,10 @@ __checked int wire_udp_append(struct __sk_buff *skb, struct pkt *p)
 	count = counters_of(p->dir);
 	if (!count)
 		return 0;
+	if (wire_sampled_out(p->stamp, s->stamp_one_in)) {
+		count->reason.stamp_sampled++;
+		return 0;
+	}
 	pad = p->payload & 1;
 	add = WIRE_UDP_BYTES + pad;
 	end = p->l4 + 8 + p->payload;

@@ -73,4 +73,13 @@ static inline __u32 wire_hash(const __u64 words[WIRE_HASH_BYTES / 8], __u32 leng
 	return h ? h : 1;
 }
 
+/*
+ * Is the burst of datagrams with this stamp one of those that are sent without it? Asked of the
+ * stamp alone, so that all of a burst have the same answer and nothing has to be kept.
+ */
+static inline int wire_sampled_out(__u64 stamp, __u32 one_in)
+{
+	return one_in > 1 && (__u32)(stamp * 0x9e3779b97f4a7c15ULL >> 32) % one_in != 0;
+}
+
 #endif

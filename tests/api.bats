@@ -59,6 +59,8 @@ api_start() { # further lines of the section on stdin
 	[ "$(status_of / -H "Host: evil.example")" = 404 ]
 	[ "$(status_of /v1/nodes -H "Host: evil.example")" = 403 ]
 	[ "$(status_of /v1/nodes -H "Host: localhost:9464")" = 200 ]
+	[ "$(status_of /v1/nodes -H "Origin: http://evil.example")" = 403 ]
+	[ "$(status_of /v1/nodes -H "Origin: null")" = 403 ]
 	[ "$(head -c 2000000 /dev/zero | status_of /v1/nodes -X POST --data-binary @-)" = 413 ]
 	[ "$(status_of /v1/nodes -H "X: $(printf %020000d 0)")" != 200 ]
 	# Whatever is sent, it answers the next one.
@@ -111,11 +113,14 @@ Content-Length: -1'; do
 }
 
 @test "the description is OpenAPI, and every answer is as it says" {
-	api_start </dev/null
+	api_start <<<$'mark: {flows: marked}\nrecord: {dir: '"$DIR/record}"
+	curl -sf "http://$API/flow" -d '{"State":"start","Src":"[2001:db8::1]:1","Dst":"[2001:db8::2]:2",
+		"Experiment":"atlas","Activity":9}' >"$DIR/posted"
+	id=$(ask /flow | jq '.flows[0].Id')
 	udp_ask client 10 10.1.0.2 7
 	ask /openapi.json >"$DIR/openapi"
-	python3 - "$DIR/openapi" "http://$API" <<-'EOF'
-	import json, sys, urllib.request
+	python3 - "$DIR/openapi" "http://$API" "$id" "$DIR/posted" <<-'EOF'
+	import json, sys, urllib.error, urllib.request
 	from jsonschema import Draft4Validator as Validator  # what OpenAPI 3.0 builds on
 	api = json.load(open(sys.argv[1]))
 	assert api["openapi"].startswith("3.0.") and api["info"]["title"] and api["info"]["version"]
@@ -138,17 +143,31 @@ Content-Length: -1'; do
 	        assert operation["summary"] and operation["responses"]
 	        for response in resolve(operation["responses"]).values():
 	            assert response["description"]
-	        for parameter in operation.get("parameters", []):
-	            assert parameter["in"] == "query" and parameter["schema"]
+	        for parameter in resolve(operation.get("parameters", [])):
+	            assert parameter["in"] in ("query", "path") and parameter["schema"]
+        if method != "get" and not path.startswith("/flow"):  # of something that is not there
+	            request = urllib.request.Request(sys.argv[2] + path.replace("{id}", "7"),
+	                                             method=method.upper())
+	            try:
+	                urllib.request.urlopen(request)
+	                assert False, path
+	            except urllib.error.HTTPError as error:
+	                assert error.code == 404 and "404" in operation["responses"]
+	            continue
 	        content = resolve(operation["responses"]["200"])["content"]
-	        answer = urllib.request.urlopen(sys.argv[2] + path)
+	        if method == "post":
+	            schema = resolve(operation["requestBody"])["content"]["application/json"]["schema"]
+	            Validator(schema).validate(json.load(open(sys.argv[4])))
+	            continue
+	        url = sys.argv[2] + path.replace("{id}", sys.argv[3])
+	        answer = urllib.request.urlopen(urllib.request.Request(url, method=method.upper()))
 	        kind = answer.headers.get_content_type()
 	        assert kind in content, (path, kind)
 	        if kind == "application/json":
 	            schema = content[kind]["schema"]
 	            Validator.check_schema(schema)
 	            Validator(schema).validate(json.load(answer))
-	assert len(seen) >= 7
+	assert len(seen) >= 11
 	EOF
 	run_stop
 }

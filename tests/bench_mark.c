@@ -104,9 +104,9 @@ static void side_open(struct side *s, const struct mark_case *c, const char *pin
 	tidemark_init(&s->t, pins, "/nonexistent");
 	if (tidemark_create(&s->t, &sizes))
 		bench_die("no datapath");
+	marks_set(&s->t, c); /* which puts another pipeline in place */
 	snprintf(path, sizeof(path), "%s/pipeline", pins);
 	s->pipeline = bpf_obj_get(path);
-	marks_set(&s->t, c);
 	s->single = c->how > MARK_LABEL;
 	spec.next = s->pipeline;
 	traffic_open(&s->traffic, &spec);

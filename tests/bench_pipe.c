@@ -11,12 +11,16 @@
 
 #include "../bpf/event.h"
 #include "../bpf/flow.h"
+#include "../user/class.h"
+#include "../user/rings.h"
 #include "bench.h"
+#include "../user/pipeline.h"
 
 #define CPU 1
 #define SAMPLES_MOST 101
 #define SAMPLES_LEAST 7
 #define RING_BYTES (4 << 20)
+#define PACKETS_BYTES (16 << 20)
 #define FLOWS_NEVER_SEEN (1U << 24)
 
 #define UDP .frame = { .kind = FRAME_UDP, .payload = 64 }
@@ -40,7 +44,9 @@ struct pipe_case {
 	enum next next;
 	bool one_way; /* nobody answers: flows stay embryonic */
 	bool reading, every_packet;
+	const char *recorded; /* with this class */
 	double budget_ns;
+	__u32 parts; /* of the pipeline, beyond what a start loads: there, and not used */
 };
 
 struct measured {
@@ -52,7 +58,7 @@ struct measured {
 static struct {
 	struct tidemark t;
 	int pipeline;
-	struct ring_buffer *ring;
+	struct ring_buffer *ring, *packets;
 	double per_case;		   /* seconds */
 	struct traffic tracker, untracked; /* for comparison, next to every case */
 	double base_ns;			   /* the loop of the test run, subtracted everywhere */
@@ -66,6 +72,24 @@ static int ignore(void *ctx, void *data, size_t size)
 	return 0;
 }
 
+static void record_begin(const char *class)
+{
+	static struct class_list classes;
+	__u32 slots[CLASSES];
+	char words[256];
+
+	memset(&classes, 0, sizeof(classes));
+	if (rings_put(bench.t.map[MAP_packets], bench.t.cpus, PACKETS_BYTES) ||
+	    class_parse(&classes, class, words, sizeof(words)) ||
+	    class_finish(&classes, CLASS_WHOLE, &bench.t) ||
+	    class_publish(&bench.t, &classes, UINT32_MAX, slots))
+		bench_die("cannot record");
+	bench.packets = rings_reader(bench.t.map[MAP_packets], CPU, ignore, NULL);
+	if (!bench.packets)
+		bench_die("no ring of packets");
+	class_generation(&bench.t);
+}
+
 static void datapath_open(const struct pipe_case *c)
 {
 	unsigned flows = c->one_way ? 0 : c->traffic.flows * 2;
@@ -73,6 +97,8 @@ static void datapath_open(const struct pipe_case *c)
 	int fd = -1;
 
 	bench_begin(&bench.t, flows > 65536 ? flows : 65536, RING_BYTES);
+	if (pipeline_need(&bench.t, c->parts))
+		bench_die("no such pipeline");
 	bench.pipeline = bpf_obj_get(BENCH_PINS "/pipeline");
 	if (!bpf_map_lookup_elem(bench.t.map[MAP_events], &cpu, &id))
 		fd = bpf_map_get_fd_by_id(id);
@@ -80,6 +106,8 @@ static void datapath_open(const struct pipe_case *c)
 	if (bench.pipeline < 0 || !bench.ring)
 		bench_die("no pipeline or no ring");
 	close(fd);
+	if (c->recorded)
+		record_begin(c->recorded);
 	bench.t.settings->reading = c->reading;
 	for (int i = 0; c->every_packet && i < 2; i++)
 		bench.t.clocks[i].flags |= CLOCK_EVERY_PACKET;
@@ -87,6 +115,8 @@ static void datapath_open(const struct pipe_case *c)
 
 static void datapath_close(void)
 {
+	ring_buffer__free(bench.packets);
+	bench.packets = NULL;
 	ring_buffer__free(bench.ring);
 	close(bench.pipeline);
 	bench_end(&bench.t);
@@ -131,6 +161,8 @@ static double run(const struct traffic *traffic, unsigned repeat, bool *quiet)
 	double s = traffic_run(traffic, repeat, quiet);
 
 	ring_buffer__consume(bench.ring);
+	if (bench.packets)
+		ring_buffer__consume(bench.packets);
 	return s * 1e9;
 }
 
@@ -144,7 +176,7 @@ static struct measured measure(const struct pipe_case *c, const struct traffic *
 	double ns[2][SAMPLES_MOST], tracker[2][SAMPLES_MOST], got[4];
 	double end = bench_wall() + bench.per_case;
 	const struct traffic *const runs[] = { with, without, &bench.tracker, &bench.untracked };
-	unsigned repeat = c->reading ? 12000 : 50000;
+	unsigned repeat = c->reading || c->recorded ? 12000 : 50000;
 	size_t n[2] = { 0, 0 };
 	bool quiet, all_quiet;
 
@@ -206,6 +238,26 @@ static const struct pipe_case cases[] = {
 	{ .name = "between two nodes here, sent and received",
 	  .budget_ns = 90,
 	  .traffic = { TCP_OUT, STEP, PAIR } },
+	{ .name = "UDP received, mark loaded and nothing marked",
+	  .budget_ns = 90,
+	  .parts = STAGES_LIVE_mark,
+	  .traffic = { UDP } },
+	{ .name = "UDP received, record loaded and nobody records",
+	  .budget_ns = 90,
+	  .parts = STAGES_LIVE_record,
+	  .traffic = { UDP } },
+	{ .name = "UDP received, peers loaded and no peer",
+	  .budget_ns = 90,
+	  .parts = PART_WIRE,
+	  .traffic = { UDP } },
+	{ .name = "UDP received, all of it loaded, nothing used",
+	  .budget_ns = 90,
+	  .parts = PARTS_ALL,
+	  .traffic = { UDP } },
+	{ .name = "TCP data sent, all of it loaded, nothing used",
+	  .budget_ns = 90,
+	  .parts = PARTS_ALL,
+	  .traffic = { TCP_OUT, STEP } },
 	{ .name = "received, each a burst, nobody reads", .traffic = { UDP, TWO } },
 	{ .name = "received, each a burst, read", .reading = true, .traffic = { UDP, TWO } },
 	{ .name = "sent, each a burst, nobody reads", .traffic = { TCP_OUT, STEP, TWO } },
@@ -219,6 +271,16 @@ static const struct pipe_case cases[] = {
 	{ .name = "between two nodes, each a burst, read",
 	  .reading = true,
 	  .traffic = { TCP_OUT, STEP, PAIR, TWO } },
+	{ .name = "UDP received, recorded, beyond its cutoff",
+	  .recorded = "all:cutoff=0",
+	  .traffic = { UDP } },
+	{ .name = "UDP received, recorded, kept", .recorded = "all:", .traffic = { UDP } },
+	{ .name = "TCP data received, recorded, beyond its cutoff",
+	  .recorded = "all:cutoff=0",
+	  .traffic = { TCP, STEP } },
+	{ .name = "TCP data received, recorded, kept",
+	  .recorded = "all:",
+	  .traffic = { TCP, STEP } },
 	{ .name = "a flow never seen before, nobody reads",
 	  .one_way = true,
 	  .traffic = { UDP, .flows = FLOWS_NEVER_SEEN } },

@@ -3,6 +3,7 @@
 #define _GNU_SOURCE 1
 #include <errno.h>
 #include <fcntl.h>
+#include <stdbool.h>
 #include <signal.h>
 #include <spawn.h>
 #include <stdio.h>
@@ -22,7 +23,13 @@ extern char **environ;
 static const char *dir;
 static char config[512];
 
-static void config_write(void)
+/* With all that marks have: pipe, API, marker, fireflies. */
+#define MARK                                                                                    \
+	"mark: {pipes: [{path: %s/np}], receive: ['127.0.0.1:10514'], fireflies: "              \
+	"{collectors: ['127.0.0.1:10600'], ongoing: true}, rules: [{dst: ':1094', experiment: " \
+	"atlas, activity: 9}]}\n"
+
+static void config_write(bool marks)
 {
 	FILE *file;
 
@@ -36,6 +43,8 @@ static void config_write(void)
 		"otlp: {url: 'http://127.0.0.1:4318'}}\n"
 		"api: {listen: ['127.0.0.1:9464', 'unix:%s/api']}\n",
 		dir, dir, dir);
+	if (marks)
+		fprintf(file, MARK, dir);
 	fclose(file);
 }
 
@@ -89,17 +98,13 @@ static double status_kb(pid_t pid, const char *key)
 	return kb;
 }
 
-int main(void)
+static void bench(const char *what)
 {
 	double ready[STARTS], resident = 0, own = 0;
 	int words, status;
 	pid_t pid;
 
-	dir = bench_state_dir();
-	if (system("for n in a b; do ip netns add $n && ip -n $n link set lo up; done"))
-		bench_die("cannot make namespaces");
-	config_write();
-	puts("\nThe daemon, two nodes, all sinks, API on TCP and a unix socket.\n");
+	printf("\nThe daemon, two nodes, all sinks, API on TCP and a unix socket%s.\n\n", what);
 	for (int i = 0; i < STARTS; i++) {
 		double began = bench_wall();
 
@@ -122,5 +127,16 @@ int main(void)
 	printf("%-52s %8.0f kB   %d %s\n", "resident, rings of 1 MiB a CPU mapped twice", resident,
 	       RESIDENT_BUDGET_KB, resident <= RESIDENT_BUDGET_KB ? "ok" : "over");
 	printf("%-52s %8.0f kB\n", "  of it its own", own);
+}
+
+int main(void)
+{
+	dir = bench_state_dir();
+	if (system("for n in a b; do ip netns add $n && ip -n $n link set lo up; done"))
+		bench_die("cannot make namespaces");
+	config_write(false);
+	bench("");
+	config_write(true);
+	bench(";\nof marks a pipe, fireflies both ways, rules");
 	return 0;
 }

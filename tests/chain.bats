@@ -59,11 +59,11 @@ in_turn() { # FROM TO COUNT [LOG]
 	node c
 	wire a b 1
 	wire b c 2
-	nginx_start c 80 <<<"$hello"
-	haproxy_start b 80 10.2.0.2:80
 	host_start a --skew a=+2h "${PEERS[@]}"
 	host_start b "${PEERS[@]}"
 	host_start c --skew c=-2h "${PEERS[@]}"
+	nginx_start c 80 <<<"$hello"
+	haproxy_start b 80 10.2.0.2:80
 	requests a 100 10.1.0.2 80
 	requests a 100 fd00:1::2 80
 	hosts_stop
@@ -81,7 +81,7 @@ in_turn() { # FROM TO COUNT [LOG]
 	[ "$(jq -n '[inputs | select(.node == "a" and .type == "send")] | length' "$DIR/past.jsonl")" = 1 ]
 }
 
-@test "a wire that strips every option: no order before merge, every message in order after it" {
+@test "a wire that strips every option: no order before merge, every message in order after it (T36)" {
 	faulty strip
 	nginx_start b 80 <<<"$hello"
 	udp_echo_start b 10.1.0.2 7

@@ -79,6 +79,37 @@ need_validator() {
 	[ "$("$TIDEMARK" check - <"$fixture")" = "$whole" ]
 }
 
+@test "a directory is read, compressed files of it too, and one that is cut short is named" {
+	local dir=$BATS_TEST_TMPDIR/log whole
+
+	check 0 "$fixture"
+	whole=$object
+	mkdir "$dir"
+	grep '"north"' "$fixture" | zstd -q >"$dir/1.jsonl.zst"
+	grep '"south"' "$fixture" >"$dir/2.jsonl"
+	check 0 "$dir"
+	[ "$object" = "$whole" ]
+	check 0 "$dir/1.jsonl.zst" "$dir/2.jsonl"
+	[ "$object" = "$whole" ]
+	truncate -s -20 "$dir/1.jsonl.zst"
+	check 2 "$dir"
+	grep -F '1.jsonl.zst: damaged or cut short' "$words"
+}
+
+@test "what a merge could not say, check does not say either" {
+	local flow='"proto":"udp","src":"10.1.0.1:9","dst":"10.1.0.2:7","bytes":9,"packets":1,"hash":77'
+
+	cat >"$log" <<-END
+	{"hlc":"18f3a2b4c5d60009","type":"send","host":"h","node":"a","wall":"2026-11-20T22:31:05Z",$flow}
+	{"hlc":"18f3a2b4c5d60007","type":"recv","host":"g","node":"b","wall":"2026-11-20T22:31:05Z",$flow}
+	END
+	check 1 "$log"
+	[ "$(jq -c '[.pairs, .inversions]' <<<"$object")" = '[1,1]' ]
+	sed -i '2s/}$/,"edge":"unknown"}/' "$log"
+	check 0 "$log"
+	[ "$(jq -c '[.pairs, .unknown]' <<<"$object")" = '[0,1]' ]
+}
+
 @test "a receive lowered by hand to its cause exits 1, and both ends are named with file and line" {
 	changed 6 '.hlc = .cause'
 	check 1 "$log"

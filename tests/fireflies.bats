@@ -189,9 +189,49 @@ sys.stdin.read()
 	[ "$(lines "$DIR/metrics" '^tidemark_flow_bytes_total\{.*src="fd00:1::1".*sport="[0-9]+".*proto="tcp",node="left",experiment="atlas".*dir="out"\} [0-9]+$')" = 2 ]
 	grep -q '^tidemark_other_flows 1$' "$DIR/metrics"
 	grep -qE '^tidemark_mark_flows\{experiment="atlas",activity="[^"]+"\} 3$' "$DIR/metrics"
-	if command -v promtool >/dev/null; then
-		promtool check metrics <"$DIR/metrics"
-	fi
+	promtool check metrics <"$DIR/metrics"
+	run_stop
+}
+
+@test "a real Prometheus has each flow and the sums, by name" {
+	server right 1094
+	run_start <<-EOF
+	period: 200ms
+	rules:
+	  - {proto: tcp, dst: ":1094", experiment: atlas, activity: 9}
+	EOF
+	sed -i 's|^api: .*|api: {listen: ["unix:'"$DIR/api"'", "127.0.0.1:9464"]}|' "$DIR/run.yaml"
+	kill -HUP "$RUN"
+	await_line "$DIR/run.words" reloaded
+	in_node left python3 -c '
+import socket, sys
+held = [socket.create_connection(("fd00:1::2", 1094)) for i in range(3)]
+for i, c in enumerate(held):
+    c.sendall(b"x" * 10000 * (i + 1))
+print("held", flush=True)
+sys.stdin.read()
+' < <(tail -f /dev/null --pid=$$) >"$DIR/held" 3>&- &
+	PIDS+=("$!")
+	await_line "$DIR/held" held
+	await 10 eval 'api GET /metrics | grep -q "tidemark_reported_flows 3"'
+	api GET /metrics >"$DIR/metrics"
+	promtool check metrics <"$DIR/metrics"
+	cat >"$DIR/prometheus.yml" <<-EOF
+	global: {scrape_interval: 1s}
+	scrape_configs: [{job_name: tidemark, static_configs: [{targets: ["127.0.0.1:9464"]}]}]
+	EOF
+	setsid prometheus --config.file="$DIR/prometheus.yml" --storage.tsdb.path="$DIR/tsdb" \
+		--web.listen-address=127.0.0.1:9091 >"$DIR/prometheus.out" 2>&1 3>&- &
+	PIDS+=("$!")
+	says() { # QUERY VALUE
+		[ "$(curl -sG http://127.0.0.1:9091/api/v1/query --data-urlencode "query=$1" |
+			jq -re '.data.result[0].value[1]')" = "$2" ]
+	}
+	await 30 says 'tidemark_mark_flows{experiment="atlas",activity="Debug"}' 3
+	await 30 says 'count(tidemark_flow_tcp_rtt_seconds{experiment="atlas",dport="1094",node="left"})' 3
+	# What the flows carried is what their experiment did.
+	await 30 says 'sum(tidemark_flow_bytes_total) == bool sum(tidemark_mark_bytes_total)' 1
+	await 30 says 'sum(tidemark_mark_bytes_total{experiment="atlas",dir="out"}) > bool 60000' 1
 	run_stop
 }
 
@@ -261,6 +301,7 @@ sys.stdin.read()
 	api GET "/flow/$id" | jq -e '.Experiment == 2 and .ExperimentName == "atlas"'
 	for body in '{"State":99}' '{' '[]' '{"State":2,"Src":"[::1]:1","Dst":"[::1]:2",
 		"Experiment":70000,"Activity":300}' '{"State":2,"Src":"[::1]:0","Dst":"[::1]:2",
+		"Experiment":1,"Activity":1}' '{"State":2,"Src":"[::1]:1","Dst":"10.0.0.1:2",
 		"Experiment":1,"Activity":1}'; do
 		api POST /flow -d "$body" -w ' %{http_code}' >"$DIR/refused"
 		grep -q '"message".* 400$' "$DIR/refused"

@@ -251,7 +251,7 @@ print("asked", flush=True)
 		| (length > 600) and all(.[]; .hlc > .cause and $sent[.cause])' "$LOG"
 }
 
-@test "with loss, reordering and duplication: all bytes, and no inversion" {
+@test "with loss, reordering and duplication: all bytes, and no inversion (T35)" {
 	faulty loss
 	tcp_echo_start b 9000
 	hosts
@@ -393,6 +393,23 @@ while True:
 	expect 10 '.node == "b" and .type == "recv" and (.dst | endswith(":7")) and .via == "in-band"'
 	expect 0 '.cause and (.dst | endswith(":9"))'
 	merged_ordered 20
+}
+
+@test "of datagrams one burst in four is stamped, and the log says of each of the others that it was not" {
+	wire a b 1
+	udp_echo_start b 10.1.0.2 7
+	hosts --stamp-sample 4
+	udp_sizes a 10.1.0.2 7 399 1
+	[ "$("$TIDEMARK" show peers --json --pin-dir /sys/fs/bpf/a | jq -s '.[0].udp_stamped_one_in')" = 4 ]
+	left=$(host_counter a stamp_sampled)
+	[ "$left" -gt 200 ] && [ "$left" -lt 380 ]
+	hosts_stop
+	expect "$left" '.node == "a" and .type == "send" and .unstamped'
+	expect "$left" '.node == "b" and .type == "recv" and (has("cause") | not)'
+	expect $((400 - left)) '.node == "b" and .type == "recv" and .via == "in-band"'
+	valid
+	merged_ordered 800
+	run -2 "$TIDEMARK" up --pin-dir "$PIN" --peer 10.0.0.0/8 --stamp-sample 0
 }
 
 @test "how far the clocks of hosts are apart is seen from both, and the bounds hold" {

@@ -275,6 +275,10 @@ while True:
 [null,null]' ]
 }
 
+no_marks() {
+	[ -z "$(mark list --json)" ]
+}
+
 @test "a mark with an end ends" {
 	udp_echo_start b :: 7777
 	tm up -n a
@@ -284,7 +288,7 @@ while True:
 	[ "$(counter mark_label)" = 1 ]
 	# However slow this machine is now: of the hour nothing is left to race with.
 	mark add --dst :7777 --experiment 2 --activity 9 --for 1ms
-	await 10 eval '[ -z "$(mark list --json)" ]'
+	await 10 no_marks
 	udp_ask a 1 fd00:1::2 7777
 	[ "$(counter mark_label)" = 1 ]
 }
@@ -375,7 +379,11 @@ while True:
 		'--experiment 1 --activity 1 --dst :9-7' '--experiment 1 --activity 1 --how often' \
 		'--experiment 1 --activity 1 --for ever' '--experiment 1' \
 		'--experiment 1 --activity 1 --cgroup /nowhere' \
-		'--experiment 1 --activity 1 --uid no-such-user'; do
+		'--experiment 1 --activity 1 --uid no-such-user' \
+		'--experiment 1 --activity 1 --src 10.0.0.1 --dst 2001:db8::1' \
+		'--experiment 1 --activity 1 --src fd00::/8 --dst 10.0.0.0/8' \
+		'--experiment 1 --activity 1 --proto 50 --dst :80' \
+		'--experiment 1 --activity 1 --id 7' '--experiment 1 --activity 1 --all'; do
 		# shellcheck disable=SC2086
 		run mark add $bad
 		[ "$status" = 2 ] || { echo "$bad: $status $output" >&2; return 1; }

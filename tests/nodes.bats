@@ -358,3 +358,37 @@ for i in range(10):
 	[ "$(events '.proto == "udp" and .src == "10.1.0.2:7"')" = 10 ]
 	valid
 }
+
+came_meanwhile() {
+	local before run
+
+	tm up 2>"$DIR/up.words"
+	ip netns add meanwhile
+	ip -n meanwhile link set lo up
+	# Nobody is there to be told.
+	before=$(tm show nodes --json | jq -r .node)
+	! grep -qx meanwhile <<<"$before" || return
+	printf 'trace: {write: {dir: %s}}\n' "$DIR/log" >"$DIR/run.yaml"
+	"$TIDEMARK" run -c "$DIR/run.yaml" --pin-dir "$PIN" --state-dir "$STATE" \
+		2>"$DIR/run.words" </dev/null 3>&- &
+	run=$!
+	await_line "$DIR/run.words" 'watching [0-9]+ nodes'
+	tm show nodes --json | jq -r .node | grep -qx meanwhile
+	nsenter --net=/run/netns/meanwhile python3 -c "$speak"$'\n'"speak(10)"
+	ip netns add later
+	nsenter --net=/run/netns/later python3 -c "$speak"$'\n'"up()"
+	await 10 node_shown later
+	kill -TERM "$run"
+	wait "$run"
+	LOG=$DIR/all.jsonl
+	cat "$DIR"/log/*.jsonl >"$LOG" 2>/dev/null || zstdcat "$DIR"/log/*.zst >"$LOG"
+	[ "$(seen_of '.node == "meanwhile"')" = 10 ]
+}
+
+node_shown() {
+	tm show nodes --json | jq -r .node | grep -qx "$1"
+}
+
+@test "a namespace that appeared while there was only what up had made is followed by run" {
+	alone came_meanwhile
+}

@@ -275,13 +275,14 @@ static void test_v4(void)
 }
 
 /* `room` bytes below the MTU. */
-static void mtu_packet(struct frame *f, unsigned mtu, unsigned room)
+static void mtu_packet(struct frame *f, bool udp, int how, unsigned mtu, unsigned room)
 {
-	build(f, PLAIN, true, -1, mtu - 48 - room);
+	build(f, PLAIN, udp, how, mtu - 40 - (udp ? 8 : 32) - room);
 }
 
-static void test_mtu(unsigned mtu)
+static void test_mtu(unsigned mtu, bool udp)
 {
+	const char *proto = udp ? "UDP" : "TCP";
 	static struct frame f, want;
 	unsigned grow;
 
@@ -289,37 +290,40 @@ static void test_mtu(unsigned mtu)
 	for (int how = MARK_HOP_BY_HOP; how < MARK_HOWS_NR; how++) {
 		grow = how == MARK_BOTH ? 16 : 8;
 		begin(how);
-		mtu_packet(&f, mtu, grow);
-		build(&want, PLAIN, true, how, mtu - 48 - grow);
+		mtu_packet(&f, udp, -1, mtu, grow);
+		mtu_packet(&want, udp, how, mtu, grow);
 		run(&f, PLAIN);
-		ok(same(&want, &r), "MTU %u: %s fills it to the last byte", mtu, hows[how]);
-		mtu_packet(&f, mtu, grow - 1);
+		ok(same(&want, &r), "%s, MTU %u: %s fills it to the last byte", proto, mtu,
+		   hows[how]);
+		mtu_packet(&f, udp, -1, mtu, grow - 1);
 		run(&f, PLAIN);
 		ok(same(&f, &r) && rig_count(&r, DIR_OUT).reason.mark_no_room == 1,
-		   "MTU %u: %s does not exceed it", mtu, hows[how]);
+		   "%s, MTU %u: %s does not exceed it", proto, mtu, hows[how]);
 	}
 	begin(MARK_LABEL);
-	mtu_packet(&f, mtu, 0);
+	mtu_packet(&f, udp, -1, mtu, 0);
 	run(&f, PLAIN);
-	is_int(rig_count(&r, DIR_OUT).reason.mark_label, 1, "a label needs no room");
+	ok(rig_count(&r, DIR_OUT).reason.mark_label == 1, "%s, MTU %u: a label needs no room",
+	   proto, mtu);
 	marking_mtu(65536);
 }
 
 /* The test run can not say that segments are TCP's: the kernel makes no room in such. */
-static void test_gso(void)
+static void test_gso(bool udp)
 {
 	static struct frame f;
 
 	for (int how = 0; how < MARK_HOWS_NR; how++) {
 		begin(how);
-		build(&f, PLAIN, false, -1, 2000);
+		build(&f, PLAIN, udp, -1, 2000);
 		f.gso_segs = 2;
 		f.gso_size = 1000;
 		run(&f, PLAIN);
 		if (!how)
 			label_set(&f, LABEL | (label_of(r.out + f.l3) & MARK_ENTROPY_MASK));
 		ok(same(&f, &r) && rig_count(&r, DIR_OUT).reason.mark_failed == (how > 0),
-		   "segments in one buffer, %s: right, or untouched and counted", hows[how]);
+		   "%s segments in one buffer, %s: right, or untouched and counted",
+		   udp ? "UDP" : "TCP", hows[how]);
 	}
 }
 
@@ -449,9 +453,11 @@ int main(void)
 	test_classes();
 	test_entropy();
 	test_v4();
-	test_mtu(1500);
-	test_mtu(3000);
-	test_gso();
+	for (int udp = 0; udp < 2; udp++) {
+		test_mtu(1500, udp);
+		test_mtu(3000, udp);
+		test_gso(udp);
+	}
 	test_already();
 	test_full();
 	test_other();

@@ -9,7 +9,6 @@
 static struct rig r;
 static struct tidemark t;
 
-
 #define IDS 3
 
 static struct mark handing_out(bool at_random)

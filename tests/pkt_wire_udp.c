@@ -370,6 +370,12 @@ static void test_leave(void)
 	r.settings->unstamped_n = 1;
 	leaves("stamp_left_out 1", 10, "and what goes to a port that is to be left alone");
 	begin();
+	rig_peer(&r, "10.4.0.0/24");
+	r.settings->stamp_one_in = 1000000;
+	leaves("stamp_sampled 1", 10, "and what is not in the sample");
+	ok(last()->flags & EVENT_UNSTAMPED, "whose event says so");
+	r.settings->stamp_one_in = 1;
+	begin();
 	leaves("event 1", 10, "and what goes to who is no peer");
 	is_int(rig_count(&r, DIR_OUT).reason.stamp, 0, "which is not even counted");
 	begin();

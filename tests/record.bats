@@ -141,6 +141,57 @@ stats_sum() { # FIELD
 	[ "$(stats_sum 'stored_packets + .cut_packets')" = 2000 ]
 }
 
+@test "Linux cooked and loopback captures keep their bytes, and answer as Ethernet would" {
+	local kind question
+
+	trace_make 3000 300 -o
+	python3 - "$DIR" <<-'PY'
+	import struct, sys
+	base = sys.argv[1]
+	data = open(base + "/trace.pcap", "rb").read()
+	at, packets = 24, []
+	while at < len(data):
+	    s, ns, kept, wire = struct.unpack_from("<IIII", data, at)
+	    frame = data[at + 16:at + 16 + kept]
+	    if frame[12:14] in (b"\x08\0", b"\x86\xdd"):
+	        packets.append((s, ns, frame))
+	    at += 16 + kept
+	def sll(f):
+	    return struct.pack(">HHH8s", 0, 1, 6, f[6:12]) + f[12:]
+	def sll2(f):
+	    return f[12:14] + struct.pack(">HIHBB8s", 0, 3, 1, 0, 6, f[6:12]) + f[14:]
+	def null(f):
+	    return struct.pack("<I", 2 if f[12] == 8 else 30) + f[14:]
+	def loop(f):
+	    return struct.pack(">I", 2 if f[12] == 8 else 30) + f[14:]
+	for name, link, change in (("ether", 1, lambda f: f), ("sll", 113, sll), ("sll2", 276, sll2),
+	                           ("null", 0, null), ("loop", 108, loop)):
+	    with open(f"{base}/{name}.pcap", "wb") as out:
+	        out.write(struct.pack("<IHHIIII", 0xa1b23c4d, 2, 4, 0, 0, 262144, link))
+	        for s, ns, f in packets:
+	            f = change(f)
+	            out.write(struct.pack("<IIII", s, ns, len(f), len(f)) + f)
+	PY
+	for kind in ether sll sll2 null loop; do
+		rec -d "$DIR/$kind" -r "$DIR/$kind.pcap"
+		frames same "$DIR/$kind.pcap" "$DIR/$kind"
+		for question in tcp 'udp port 53' ip6 'net 10.1.0.0/24' 'port 443 and not ip6'; do
+			[ "$("$TIDEMARK" query -d "$DIR/$kind" "$question" --count)" = \
+				"$("$TIDEMARK" query -d "$DIR/ether" "$question" --count)" ] ||
+				{ echo "$kind: $question"; false; }
+		done
+	done
+	[ "$("$TIDEMARK" query -d "$DIR/sll2" tcp --count)" -gt 1000 ]
+	"$TIDEMARK" query -d "$DIR/sll2" tcp -w "$DIR/sll2.pcapng"
+	tcpdump -nr "$DIR/sll2.pcapng" -c 1 2>&1 | grep -q 'link-type LINUX_SLL2'
+	for kind in sll sll2 null loop; do
+		rm "$DIR/$kind"/all/*.index
+		rec -d "$DIR/$kind" --reindex
+		[ "$("$TIDEMARK" query -d "$DIR/$kind" tcp --count)" = \
+			"$("$TIDEMARK" query -d "$DIR/ether" tcp --count)" ] || { echo "$kind"; false; }
+	done
+}
+
 @test "a file cut short gives what is whole, and says where" {
 	trace_make 1000 100
 	head -c -20 "$DIR/trace.pcap" >"$DIR/short.pcap"

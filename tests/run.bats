@@ -59,7 +59,7 @@ nodes_are() { # NAME...
 	tm show daemon --state-dir "$STATE" --json >"$DIR/shown"
 	[ "$(jq -r 'select(.show == "daemon") | .pid' "$DIR/shown")" = "$RUN" ]
 	[ "$(jq -r 'select(.show == "daemon") | .config' "$DIR/shown")" = "$DIR/run.yaml" ]
-	[ "$(jq -r 'select(.show == "sink") | .where' "$DIR/shown")" = "$DIR/log" ]
+	[ "$(jq -r 'select(.sink == "write") | .where' "$DIR/shown")" = "$DIR/log" ]
 	kill -KILL "$RUN"
 	wait "$RUN" || :
 	run tm show daemon --state-dir "$STATE"
@@ -87,10 +87,13 @@ nodes_are() { # NAME...
 @test "the sample configuration is right" {
 	"$TIDEMARK" run --check-config -c "$BATS_TEST_DIRNAME/../tools/tidemark.yaml"
 	# Also with all that is off switched on.
-	sed 's/^\( *\)#\([a-z]\)/\1\2/; s/^#  - /  - /; s/^  #  \([a-z]\)/    \1/' \
+	sed 's/^\( *\)#\([a-z]\)/\1\2/; s/^#  - /  - /; s/^  #  \([a-z]\)/    \1/; /^mark:/,/^$/ s/^#  /  /
+		s/^#  \([a-z]\)/  \1/; s/^#    \([-a-z]\)/    \1/' \
 		"$BATS_TEST_DIRNAME/../tools/tidemark.yaml" >"$DIR/all.yaml"
 	grep -q '^    url: ' "$DIR/all.yaml"
 	grep -q '^nodes:' "$DIR/all.yaml"
+	grep -q '^peers:' "$DIR/all.yaml"
+	grep -q '^    ca: ' "$DIR/all.yaml"
 	"$TIDEMARK" run --check-config -c "$DIR/all.yaml"
 }
 

@@ -80,7 +80,7 @@ one_burst_each() {
 	[[ $output == *"lowered:$line: "* ]]
 }
 
-@test "datagrams asked and answered are paired, over IPv4 and IPv6" {
+@test "datagrams asked and answered are paired, over IPv4 and IPv6 (T31)" {
 	udp_echo_start server 10.1.0.2 7
 	udp_echo_start server fd00:1::2 9
 	trace_start -n netns:client -n netns:server --skew client=-3s
@@ -143,7 +143,7 @@ chain_in_order() {
 	chain_in_order 200
 }
 
-@test "traffic of a node with itself over lo is sent before it is received, by one clock" {
+@test "traffic of a node with itself over lo is sent before it is received, by one clock (T32)" {
 	nginx_start server 80 <<<"$hello"
 	trace_start -n netns:server
 	requests server 50 127.0.0.1 80

@@ -145,6 +145,15 @@ static const char *endpoint(const char *text)
 	return address;
 }
 
+static bool meet(const char *src, const char *dst)
+{
+	struct endpoint a = {}, b = {};
+	const char *why;
+
+	return !endpoint_parse(src, &a, &why) && !endpoint_parse(dst, &b, &why) &&
+	       endpoints_meet(&a, &b);
+}
+
 static void test_endpoints(void)
 {
 	static const char *const good[] = {
@@ -196,6 +205,13 @@ static void test_endpoints(void)
 	ok(!endpoint_parse("2001:db8::/32", &e, &why) && !endpoint_parse(":1094", &e, &why),
 	   "a prefix and a port, in two words");
 	ok(endpoint_parse(":1095", &e, &why) && e.low == 1094, "a second port is refused");
+	ok(meet("10.0.0.1", "10.0.0.0/8") && meet("fd00::1", "2001:db8::/32"), "one family meets");
+	ok(meet("::/0", "10.0.0.1") && meet("fd00::1", "::/0"), "all addresses are of both");
+	ok(meet(":80", "10.0.0.1") && meet(":80", ":81"), "so are ports alone");
+	ok(meet("::/64", "10.0.0.1") && meet("::/64", "fd00::1"), "a wide prefix may be of both");
+	ok(!meet("10.0.0.1", "fd00::1") && !meet("fd00::/8", "10.0.0.0/8") &&
+		   !meet("0.0.0.0/0", "::1"),
+	   "IPv4 and IPv6 do not meet");
 }
 
 static const char *line(const struct registry *r, const char *json)
@@ -222,17 +238,30 @@ static void test_lines(void)
 		   m.for_ns == 5 && !m.id && !m.flows,
 	   "is understood");
 	is_str(line(r, "{\"experiment\":2,\"activity\":9}"), "ok", "numbers do");
-	is_str(line(r, "{\"experiment\":2}"), "experiment and activity are needed", "but both");
+	is_str(line(r, "{\"experiment\":2}"),
+	       "experiment and activity are needed, or ids, or exclude", "but both");
+	is_str(line(r, "{\"ids\":\"atlas/9,3/14\",\"pick\":\"random\"}"), "ok", "or several");
+	is_str(line(r, "{\"ids\":\"2\"}"), "ids 2: not EXPERIMENT/ACTIVITY,..., 32 at most",
+	       "in pairs");
+	is_str(line(r, "{\"ids\":\"2/9\",\"pick\":\"any\"}"),
+	       "pick any: not a choice; round-robin or random", "in some order");
+	is_str(line(r, "{\"exclude\":true,\"dst\":\"10.0.0.0/8\"}"), "ok", "or none");
+	is_str(line(r, "{\"exclude\":true,\"experiment\":2,\"activity\":9}"),
+	       "experiment and activity are needed, or ids, or exclude", "but not both");
 	is_str(line(r, "{\"experiment\":2,\"activity\":9,\"colour\":1}"), "colour: no such key",
 	       "what is not known is refused");
 	is_str(line(r, "{\"experiment\":2,\"activity\":9,\"dst\":[]}"),
 	       "dst: neither text nor a number", "and what is of another kind");
 	is_str(line(r, "{\"experiment\":2,\"activity\":9,\"uid\":-1}"),
-	       "uid -1: not a user's number", "out of range");
+	       "uid -1: no such user in /etc/passwd, and not a number", "out of range");
 	is_str(line(r, "{\"experiment\":2,\"activity\":9,\"comm\":\"sixteen letters!\"}"),
 	       "comm sixteen letters!: too long", "too long");
 	is_str(line(r, "{\"experiment\":2,\"activity\":9,\"inherit\":1}"),
 	       "inherit: neither true nor false", "not a boolean");
+	ok(strstr(line(r, "{\"experiment\":2,\"activity\":9,\"src\":\"10.0.0.1\","
+			  "\"dst\":\"fd00::1\"}"),
+		  "no packet has both"),
+	   "an end of each family");
 	ok(!strncmp(line(r, "[1]"), "not a JSON object", 17), "not an object");
 	ok(!strncmp(line(r, "{"), "not a JSON object", 17), "half a line");
 	registry_close(r);

@@ -89,6 +89,26 @@ static int read_back(const char *text)
 	return n;
 }
 
+/* How many packets a question about a time is told were lost. */
+static int gaps_told(const char *text, __u64 from_ns, __u64 to_ns)
+{
+	struct gather m = { .from_ns = from_ns, .to_ns = to_ns };
+	struct expr_error error;
+	struct expr *expr;
+	int lost = 0;
+
+	if (expr_parse(text, 0, &expr, &error))
+		return -1;
+	m.expr = expr;
+	if (gather_add(&m, dir, 0))
+		lost = -1;
+	for (__u32 i = 0; i < m.gaps_n; i++)
+		lost += !strcmp(m.gaps[i].node, "web") ? (int)m.gaps[i].gap.packets : -1000;
+	gather_free(&m);
+	expr_free(expr);
+	return lost;
+}
+
 static void directory_make(void)
 {
 	char command[128];
@@ -129,6 +149,8 @@ static void roundtrip(void)
 	is_int(read_back("host 0.0.0.3 and src port 80"), 43, "by direction");
 	is_int(read_back("node web"), 600, "by the node's name");
 	is_int(read_back("udp"), 0, "and not what it is not");
+	is_int(gaps_told("udp", 0, ~0ULL), 33, "what was lost is told, whatever was asked for");
+	is_int(gaps_told("tcp", 3, ~0ULL), 0, "but not what was lost at another time");
 }
 
 static off_t size_of(const char *path)

@@ -107,6 +107,11 @@ static void counters_get(struct http_call *call, void *ctx)
 	section_get(call, ctx, "counters");
 }
 
+static void record_get(struct http_call *call, void *ctx)
+{
+	section_get(call, ctx, "record");
+}
+
 static void flows_get(struct http_call *call, void *ctx)
 {
 	const struct api *api = ctx;
@@ -137,8 +142,13 @@ static void flows_get(struct http_call *call, void *ctx)
 }
 
 const struct http_route api_routes[] = {
-	{ "GET", "/healthz", healthz, true },		{ "GET", "/metrics", metrics_get, false },
-	{ "GET", "/openapi.json", openapi, false },	{ "GET", "/v1/daemon", daemon_get, false },
-	{ "GET", "/v1/nodes", nodes_get, false },	{ "GET", "/v1/flows", flows_get, false },
-	{ "GET", "/v1/counters", counters_get, false }, {},
+	{ "GET", "/healthz", healthz, true },
+	{ "GET", "/metrics", metrics_get, false },
+	{ "GET", "/openapi.json", openapi, false },
+	{ "GET", "/v1/daemon", daemon_get, false },
+	{ "GET", "/v1/nodes", nodes_get, false },
+	{ "GET", "/v1/flows", flows_get, false },
+	{ "GET", "/v1/counters", counters_get, false },
+	{ "GET", "/v1/record", record_get, false },
+	{},
 };

@@ -194,13 +194,21 @@ int class_parse(struct class_list *list, const char *text, char *words, size_t s
 	return err;
 }
 
+#define NODE_TO_COME (~0U) /* nobody's number */
+
+struct naming {
+	const struct tidemark *t;
+	bool wait;
+};
+
 static __u32 node_id(const char *name, void *ctx)
 {
+	const struct naming *naming = ctx;
 	__u32 id = 0;
 
-	if (ctx && node_by_name(ctx, name, NULL, &id))
-		return 0;
-	return id;
+	if (!naming->t || node_by_name(naming->t, name, NULL, &id))
+		id = 0;
+	return id || !naming->wait ? id : NODE_TO_COME;
 }
 
 /* "And it is one of these nodes." */
@@ -232,6 +240,7 @@ static int filter_narrow(struct class_spec *spec, const __u32 *only, size_t n)
 static int filter_compile(const struct class_list *list, struct class_spec *spec,
 			  const struct tidemark *t)
 {
+	struct naming naming = { t, list->wait };
 	struct expr_error error = {};
 	struct expr *expr;
 	int err;
@@ -241,7 +250,7 @@ static int filter_compile(const struct class_list *list, struct class_spec *spec
 		return filter_narrow(spec, list->only, list->only_n);
 	err = expr_parse(spec->filter, physical_now_ns(), &expr, &error);
 	if (!err && expr) {
-		err = expr_compile(expr, node_id, (void *)t, spec->ops, &spec->ops_n, &error);
+		err = expr_compile(expr, node_id, &naming, spec->ops, &spec->ops_n, &error);
 		expr_free(expr);
 	}
 	if (err) {

@@ -34,6 +34,7 @@ struct class_list {
 	size_t n;
 	__u32 *only; /* ids of nodes; the classes are theirs alone. NULL: everybody's. Borrowed */
 	size_t only_n;
+	bool wait; /* for nodes that a filter names and that are not there yet */
 };
 
 /* `NAME:key=value,...`, or one key and value of it. -EINVAL, and `words` says why. */

@@ -10,6 +10,8 @@
 
 #include "config_api.h"
 #include "config_mark.h"
+#include "config_peers.h"
+#include "config_record.h"
 #include "config_trace.h"
 #include "log.h"
 #include "units.h"
@@ -31,6 +33,8 @@ static const cyaml_schema_field_t fields[] = {
 	SECTION("metrics", metrics, config_metrics_fields),
 	SECTION("api", api, config_api_fields),
 	SECTION("mark", mark, config_mark_fields),
+	SECTION("peers", peers, config_peers_fields),
+	SECTION("record", record, config_record_fields),
 	CYAML_FIELD_END,
 };
 
@@ -41,10 +45,8 @@ static const cyaml_schema_value_t schema = {
 static int nodes_check(struct config_file *file);
 
 static int (*const checks[])(struct config_file *file) = {
-	nodes_check,
-	config_trace_check,
-	config_api_check,
-	config_mark_check,
+	nodes_check,	   config_trace_check, config_api_check,
+	config_mark_check, config_peers_check, config_record_check,
 };
 
 /* ---- where things stand ------------------------------------------------------------- */
@@ -412,12 +414,15 @@ void config_free(struct config_file *file)
 	if (file->config)
 		config_mark_free(file->config->mark);
 	if (file->config)
+		config_record_free(file->config->record);
+	if (file->config)
 		cyaml_free(cyaml_with(&complaint, &config), &schema, file->config, 0);
 	if (file->places)
 		yaml_document_delete(&file->places->document);
 	free(file->places);
 	free(file->options.selectors);
 	free(file->options.skews);
+	free(file->options.peers.peers);
 	memset(file, 0, sizeof(*file));
 }
 

@@ -16,6 +16,8 @@
 struct config_api;
 struct config_mark;
 struct config_metrics;
+struct config_peers;
+struct config_record;
 struct config_trace;
 
 /*
@@ -30,6 +32,8 @@ struct config {
 	struct config_metrics *metrics;
 	struct config_api *api;
 	struct config_mark *mark;
+	struct config_peers *peers;
+	struct config_record *record;
 };
 
 /* A file that was read: the sections, and the options of the datapath they come to. */

@@ -210,8 +210,8 @@ int config_mark_check(struct config_file *file)
 	mark->receivers = calloc(mark->receive_count, sizeof(*mark->receivers));
 	if (!mark->receivers)
 		return config_refuse(file, "mark.receive", "out of memory");
-	return ends_check(file, "mark.receive", mark->receive, mark->receive_count, FIREFLY_PORT, false,
-			  mark->receivers);
+	return ends_check(file, "mark.receive", mark->receive, mark->receive_count, FIREFLY_PORT,
+			  false, mark->receivers);
 }
 
 void config_mark_free(struct config_mark *mark)

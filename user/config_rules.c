@@ -114,7 +114,8 @@ static int excluded_check(const struct config_file *file, struct config_mark *ma
 	for (unsigned i = 0; i < mark->exclude_count && !status; i++) {
 		snprintf(path, sizeof(path), "mark.exclude.%u", i);
 		if (strcmp(mark->exclude[i], "private")) {
-			status = excluded(file, mark->exclude[i], path, &mark->marks[mark->marks_n++]);
+			status = excluded(file, mark->exclude[i], path,
+					  &mark->marks[mark->marks_n++]);
 			continue;
 		}
 		for (unsigned k = 0; k < PRIVATE_RANGES; k++)

@@ -12,6 +12,7 @@
 #include "log.h"
 #include "out.h"
 #include "physical.h"
+#include "recmetrics.h"
 #include "text.h"
 
 #define NAME "daemon.json"
@@ -48,6 +49,9 @@ json_t *daemon_json(const struct daemon *daemon)
 			(json_int_t)daemon->reloads, "reloads_refused",
 			(json_int_t)daemon->reloads_refused, "sinks", sinks_json(daemon->tracer));
 	text_free(&since);
+	if (daemon->serve && daemon->recording)
+		json_object_set_new(all, "record",
+				    recmetrics_json(daemon->t, daemon->serve, daemon->recording));
 	return all;
 }
 
@@ -107,6 +111,18 @@ static const struct out_column daemon_columns[] = {
 	[D_RELOADS] = { "reloads", "RELOADS", 7, 0, OUT_RIGHT | OUT_OPTIONAL },
 	[D_LISTEN] = { "listen", "LISTENS ON", 40, 10, OUT_OPTIONAL },
 	[D_CONFIG] = { "config", "CONFIGURATION", 60, 13, 0 },
+	{},
+};
+
+enum { W_SHOW, W_RUNNING, W_QUERIES, W_REFUSED, W_CANCELLED, W_DIR };
+
+static const struct out_column record_columns[] = {
+	[W_SHOW] = { .key = "show" },
+	[W_RUNNING] = { "queries_running", "QUERIES NOW", 11, 0, OUT_RIGHT },
+	[W_QUERIES] = { "queries", "ALL", 8, 0, OUT_RIGHT },
+	[W_REFUSED] = { "queries_refused", "REFUSED", 8, 0, OUT_RIGHT },
+	[W_CANCELLED] = { "queries_cancelled", "CANCELLED", 9, 0, OUT_RIGHT },
+	[W_DIR] = { "dir", "RECORDS TO", 60, 10, 0 },
 	{},
 };
 
@@ -188,6 +204,22 @@ static int sink_rows(const json_t *sinks, FILE *file, bool json)
 	return out_finish(out, 0);
 }
 
+static int record_row(const json_t *record, FILE *file, bool json)
+{
+	struct out *out = out_open(file, record_columns, json ? OUT_JSON : 0);
+
+	if (!out)
+		return 1;
+	out_str(out, W_SHOW, "recording");
+	out_u64(out, W_RUNNING, count(record, "queries_running"));
+	out_u64(out, W_QUERIES, count(record, "queries"));
+	out_u64(out, W_REFUSED, count(record, "queries_refused"));
+	out_u64(out, W_CANCELLED, count(record, "queries_cancelled"));
+	out_str(out, W_DIR, word(record, "dir"));
+	out_row(out);
+	return out_finish(out, 0);
+}
+
 int daemon_show(const struct tidemark *t, FILE *file, bool json)
 {
 	char path[PATH_MAX];
@@ -210,6 +242,11 @@ int daemon_show(const struct tidemark *t, FILE *file, bool json)
 		if (!json)
 			fprintf(file, "\nSINKS\n");
 		status = sink_rows(json_object_get(all, "sinks"), file, json);
+	}
+	if (!status && json_object_get(all, "record")) {
+		if (!json)
+			fprintf(file, "\nRECORD\n");
+		status = record_row(json_object_get(all, "record"), file, json);
 	}
 	json_decref(all);
 	return status;

@@ -6,6 +6,7 @@
 #include <jansson.h>
 #include <stdio.h>
 
+#include "serve.h"
 #include "tidemark.h"
 #include "tracer.h"
 
@@ -17,10 +18,12 @@ struct daemon {
 	unsigned listen_n;
 	__u64 since_ns; /* wall clock */
 	__u64 reloads, reloads_refused;
-	char *written; /* what the file says now */
+	const struct serve *serve; /* NULL: nothing is recorded */
+	const char *recording;	   /* where to */
+	char *written;		   /* what the file says now */
 };
 
-/* pid, since, config, listen, events, lost, sinks. NULL without memory. */
+/* pid, since, config, listen, events, lost, sinks, record. NULL without memory. */
 json_t *daemon_json(const struct daemon *daemon);
 
 /* Writes the file if it would say something else than it does. */

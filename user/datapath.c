@@ -28,6 +28,7 @@ enum {
 	OPT_PEER,
 	OPT_MAX_AHEAD,
 	OPT_NO_STAMP,
+	OPT_SAMPLE,
 };
 
 static const struct argp_option where_options[] = {
@@ -74,6 +75,9 @@ static const struct argp_option datapath_options[] = {
 	  "Do not merge a peer's stamp that is further ahead of our clock (default 24h)", 4 },
 	{ "no-stamp-port", OPT_NO_STAMP, "PORT", 0,
 	  "Leave UDP datagrams from and to this port as they are; repeats", 4 },
+	{ "stamp-sample", OPT_SAMPLE, "N", 0,
+	  "Stamp one in N bursts of UDP datagrams; what is left out says so in the log (default: all)",
+	  4 },
 	{ "state-dir", OPT_STATE_DIR, "DIR", 0,
 	  "Where stamps that must not come twice are kept over a reboot (default " STATE_DIR ")",
 	  20 },
@@ -210,6 +214,10 @@ static error_t datapath_parse(int key, char *arg, struct argp_state *state)
 		return 0;
 	case OPT_NO_STAMP:
 		if (peer_no_stamp(&o->peers, arg))
+			exit(2);
+		return 0;
+	case OPT_SAMPLE:
+		if (peer_sample(&o->peers, arg))
 			exit(2);
 		return 0;
 	case ARGP_KEY_END:

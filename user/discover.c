@@ -253,8 +253,13 @@ static int newcomer(void *ctx, void *data, size_t size)
 	struct netns_seen seen = { .pid = n->pid };
 	__u32 id;
 
-	/* With interfaces alone nobody is looked for; who rang once is not rung for again. */
-	if (size < sizeof(*n) || (!d->choice->all && !d->choice->selectors_n))
+	if (size < sizeof(*n))
+		return 0;
+	/*
+	 * With interfaces alone nobody is looked for; who rang once is not rung for again. But a
+	 * trace of the same datapath may wait for somebody, and has to be rung for.
+	 */
+	if (!d->choice->all && !d->choice->selectors_n && !d->t->settings->reading)
 		return 0;
 	seen.fd = netns_open_pid(n->pid);
 	if (seen.fd < 0 || netns_inode(seen.fd, &seen.inode)) {

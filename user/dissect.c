@@ -2,7 +2,9 @@
 /* Frames read as the kernel's stages read them; every byte is asked for before it is looked at. */
 #include <string.h>
 
+#include "capture.h"
 #include "dissect.h"
+#include "linktype.h"
 
 #define TYPE_IP 0x0800
 #define TYPE_ARP 0x0806
@@ -67,24 +69,37 @@ static int is_tag(__u32 type)
 	return type == TYPE_VLAN || type == TYPE_QINQ;
 }
 
-/* Behind the Ethernet header at most two tags; the type that follows, 0 when there is none. */
-static __u32 tags_read(struct cursor *c, __u16 *vlan)
+/* At most two tags; the type that follows, 0 when none is there. */
+static __u32 tags_follow(struct cursor *c, __u32 type, __u16 *vlan)
 {
-	const unsigned char *at = take(c, 14);
-	__u32 type;
+	const unsigned char *at;
 
-	if (!at)
-		return 0;
-	type = be16(at + 12);
 	for (int i = 0; i < TRACK_VLANS && is_tag(type); i++) {
 		at = take(c, 4);
 		if (!at)
-			return type;
+			return 0;
 		if (vlan)
 			vlan[i] = (__u16)((be16(at) & 0xfff) | TRACK_TAGGED);
 		type = be16(at + 2);
 	}
-	return type;
+	return is_tag(type) ? 0 : type; /* more of them are not looked behind */
+}
+
+static __u32 tags_read(struct cursor *c, __u16 *vlan)
+{
+	const unsigned char *at = take(c, 14);
+
+	return at ? tags_follow(c, be16(at + 12), vlan) : 0;
+}
+
+static __u32 link_read(struct cursor *c, __u16 linktype, __u16 *vlan)
+{
+	__u32 skip, kept = (__u32)(c->end - c->at);
+	__u16 type;
+
+	if (link_header(linktype, c->at, kept, &skip, &type) || !take(c, skip))
+		return 0;
+	return tags_follow(c, type, vlan);
 }
 
 /* The stack to its bottom; what comes then only says so in its first four bits. */
@@ -226,32 +241,55 @@ static int transport_read(struct cursor *c, struct layer *l)
 	return 0;
 }
 
-/* Remember the first fragment's ports, or recall them for a later one. */
-static void fragment_note(struct dissector *d, struct layer *l, __u32 node)
+static int fragment_is(const struct dissect_fragment *f, const struct dissect_fragment *key)
 {
-	struct dissect_fragment key = { .id = l->id,
-					.node = node,
-					.header_proto = l->header_proto };
+	return f->used && f->id == key->id && f->node == key->node &&
+	       f->header_proto == key->header_proto && !memcmp(f->src, key->src, 32);
+}
+
+/* Its place, or that of who has to make room for it. */
+static struct dissect_fragment *fragment_find(struct dissector *d,
+					      const struct dissect_fragment *key)
+{
+	__u32 hash = key->id * 2654435761U ^ key->node ^ (__u32)key->header_proto << 24;
+	struct dissect_fragment *f, *free = NULL;
+
+	for (int i = 12; i < 16; i++)
+		hash = (hash ^ key->src[i] ^ (__u32)key->dst[i] << 8) * 16777619U;
+	for (__u32 i = 0; i < 8; i++) {
+		f = &d->fragments[(hash + i) % DISSECT_FRAGMENTS];
+		if (fragment_is(f, key))
+			return f;
+		if (!free && !f->used)
+			free = f;
+	}
+	return free ? free : &d->fragments[hash % DISSECT_FRAGMENTS];
+}
+
+/* Remember the first fragment's ports, or recall them for a later one: -1, nobody knows them. */
+static int fragment_note(struct dissector *d, struct layer *l, __u32 node)
+{
+	struct dissect_fragment key = {
+		.id = l->id, .node = node, .header_proto = l->header_proto, .used = 1
+	};
 	struct dissect_fragment *f;
-	__u32 hash = l->id * 2654435761U ^ node;
 
 	memcpy(key.src, l->src, 16);
 	memcpy(key.dst, l->dst, 16);
-	for (int i = 12; i < 16; i++)
-		hash = (hash ^ l->src[i] ^ (__u32)l->dst[i] << 8) * 16777619U;
-	f = &d->fragments[hash % DISSECT_FRAGMENTS];
+	f = fragment_find(d, &key);
 	if (l->first) {
 		*f = key;
 		f->src_port = l->src_port;
 		f->dst_port = l->dst_port;
 		f->proto = l->proto;
-		f->used = 1;
-	} else if (f->used && f->id == key.id && f->node == node &&
-		   f->header_proto == key.header_proto && !memcmp(f->src, key.src, 32)) {
-		l->src_port = f->src_port;
-		l->dst_port = f->dst_port;
-		l->proto = f->proto;
+		return 0;
 	}
+	if (!fragment_is(f, &key))
+		return -1;
+	l->src_port = f->src_port;
+	l->dst_port = f->dst_port;
+	l->proto = f->proto;
+	return 0;
 }
 
 /* An IP header and what is behind it. With a dissector, fragments are known again. */
@@ -269,7 +307,7 @@ static int layer_read(struct cursor *c, __u32 type, struct layer *l, struct diss
 	else
 		l->more.payload = l->left;
 	if (!err && d && (l->first || l->later))
-		fragment_note(d, l, node);
+		err = fragment_note(d, l, node);
 	return err;
 }
 
@@ -280,6 +318,58 @@ static void flow_fill(struct flow_key *flow, const struct layer *l, int forward)
 	flow->local_port = forward ? l->src_port : l->dst_port;
 	flow->remote_port = forward ? l->dst_port : l->src_port;
 	flow->proto = l->proto;
+}
+
+/* Ports, or the identifier of an echo, whatever the lengths say. */
+static void ports_peek(struct cursor *c, struct layer *l)
+{
+	const unsigned char *at;
+
+	if (l->later)
+		return;
+	if (l->proto == 6 || l->proto == 17) {
+		at = l->left < 4 ? NULL : take(c, 4);
+		if (!at)
+			return;
+		l->src_port = (__u16)be16(at);
+		l->dst_port = (__u16)be16(at + 2);
+	} else if (l->proto == 1 || l->proto == 58) {
+		at = l->left < 8 ? NULL : take(c, 8);
+		if (at && (l->proto == 1 ? at[0] == 8 || at[0] == 0 : at[0] == 128 || at[0] == 129))
+			l->src_port = l->dst_port = (__u16)be16(at + 4);
+	}
+}
+
+/*
+ * What can be said of an IP packet that has no flow, for it is cut short or lies, and of one
+ * in a tunnel: addresses and protocol at least, as the kernel notes them.
+ */
+static int layer_peek(struct cursor *c, __u32 type, struct layer *l, int inner)
+{
+	const unsigned char *at = take(c, type == TYPE_IP ? 20 : 40);
+	__u32 header;
+
+	if (!at || at[0] >> 4 != (type == TYPE_IP ? 4 : 6))
+		return -1;
+	if (type == TYPE_IP) {
+		header = (at[0] & 0xfU) * 4;
+		address_v4(l->src, at + 12);
+		address_v4(l->dst, at + 16);
+		l->proto = at[9];
+		l->later = (be16(at + 6) & 0x1fff) != 0;
+		l->left = be16(at + 2) - header;
+		c->at = at + header < c->end ? at + header : c->end;
+	} else {
+		memcpy(l->src, at + 8, 16);
+		memcpy(l->dst, at + 24, 16);
+		l->proto = at[6];
+		l->left = be16(at + 4);
+		if (inner)
+			extensions_read(c, l);
+	}
+	if (inner)
+		ports_peek(c, l);
+	return 0;
 }
 
 /* RFC 2784, 2890: flags say which optional words there are. 0: nothing we follow. */
@@ -336,7 +426,7 @@ static void inner_read(struct cursor *c, const struct layer *outer, struct track
 		type = udp_tunnel(c, outer->dst_port, &track->vni);
 	if (type == TYPE_BRIDGED)
 		type = tags_read(c, NULL);
-	if ((type == TYPE_IP || type == TYPE_IP6) && !layer_read(c, type, &inner, NULL, 0))
+	if ((type == TYPE_IP || type == TYPE_IP6) && !layer_peek(c, type, &inner, 1))
 		flow_fill(&track->inner, &inner, forward);
 }
 
@@ -353,7 +443,7 @@ static void arp_read(struct cursor *c, struct track *track, int forward)
 void dissect(struct dissector *d, const unsigned char *frame, __u32 kept, __u32 wire, __u32 flags,
 	     struct track *track, struct dissected *more)
 {
-	struct cursor c = { frame, frame + kept, wire > kept ? wire - kept : 0 };
+	struct cursor c = { frame, frame + kept, wire > kept ? wire - kept : 0 }, bare;
 	int forward = (flags & PACKET_FORWARD) != 0;
 	struct layer outer = {};
 	__u32 type;
@@ -361,6 +451,8 @@ void dissect(struct dissector *d, const unsigned char *frame, __u32 kept, __u32 
 	memset(more, 0, sizeof(*more));
 	if (flags & PACKET_L3)
 		type = !kept ? 0 : frame[0] >> 4 == 4 ? TYPE_IP : frame[0] >> 4 == 6 ? TYPE_IP6 : 0;
+	else if (flags >> PACKET_LINK_SHIFT)
+		type = link_read(&c, (__u16)((flags >> PACKET_LINK_SHIFT) - 1), track->vlan);
 	else
 		type = tags_read(&c, track->vlan);
 	if (type == TYPE_MPLS || type == TYPE_MPLS_MANY)
@@ -368,10 +460,30 @@ void dissect(struct dissector *d, const unsigned char *frame, __u32 kept, __u32 
 	track->ethertype = (__u16)type;
 	if (type == TYPE_ARP)
 		arp_read(&c, track, forward);
-	if (layer_read(&c, type, &outer, d, track->flow.node))
+	if (type != TYPE_IP && type != TYPE_IP6)
 		return;
+	bare = c;
+	if (layer_read(&c, type, &outer, d, track->flow.node)) {
+		if (outer.later) {
+			*more = outer.more;
+			more->payload_at = (__u32)(c.at - frame);
+		}
+		outer = (struct layer){};
+		if (!layer_peek(&bare, type, &outer, 0))
+			flow_fill(&track->flow, &outer, forward);
+		return;
+	}
 	flow_fill(&track->flow, &outer, forward);
 	*more = outer.more;
 	more->payload_at = (__u32)(c.at - frame);
 	inner_read(&c, &outer, track, forward);
+}
+
+__u32 dissect_flags(__u16 linktype)
+{
+	if (linktype == LINKTYPE_ETHERNET)
+		return 0;
+	if (linktype == LINKTYPE_RAW)
+		return PACKET_L3;
+	return PACKET_LINK(linktype);
 }

@@ -30,6 +30,9 @@ struct dissected {
 	__u8 is_fragment; /* not the first */
 };
 
+/* Of packet.flags, what an interface of this type in a segment says. */
+__u32 dissect_flags(__u16 linktype);
+
 /*
  * `kept` bytes of a frame that had `wire`, with `flags` as struct packet has them. Fills
  * all of the track that the bytes tell: not node, device, class, mark, process; but

@@ -151,6 +151,28 @@ bool endpoint_is_exact(const struct endpoint *e)
 	return e->addressed && e->bits == 128 && e->ported && e->low == e->high;
 }
 
+bool addresses_meet(const __u8 a[16], const __u8 b[16])
+{
+	return is_v4(a) == is_v4(b);
+}
+
+bool endpoints_meet(const struct endpoint *a, const struct endpoint *b)
+{
+	const struct endpoint *ends[] = { a, b };
+	bool v4 = true, v6 = true;
+
+	for (int i = 0; i < 2; i++) {
+		if (!ends[i]->addressed)
+			continue;
+		if (is_v4(ends[i]->address) && ends[i]->bits >= 96)
+			v6 = false;
+		for (unsigned bit = 0; bit < ends[i]->bits && bit < 96; bit++)
+			v4 = v4 &&
+			     !((ends[i]->address[bit / 8] ^ mapped[bit / 8]) & 0x80 >> bit % 8);
+	}
+	return v4 || v6;
+}
+
 bool endpoint_same(const struct endpoint *a, const struct endpoint *b)
 {
 	return a->addressed == b->addressed && a->ported == b->ported &&

@@ -25,6 +25,10 @@ int endpoint_parse(const char *text, struct endpoint *e, const char **words);
 /* One address and one port. */
 bool endpoint_is_exact(const struct endpoint *e);
 
+/* Can one packet be from the one to the other? Not with an IPv4 and an IPv6 address. */
+bool endpoints_meet(const struct endpoint *a, const struct endpoint *b);
+bool addresses_meet(const __u8 a[16], const __u8 b[16]);
+
 bool endpoint_same(const struct endpoint *a, const struct endpoint *b);
 
 /* The address part and the port part as one; or what cannot be written so in two. */

@@ -9,11 +9,14 @@
 #include <string.h>
 #include <unistd.h>
 
+#include <jansson.h>
+
 #include "../bpf/stage.h"
 #include "event.h"
 #include "wire.h"
 #include "log.h"
 #include "markio.h"
+#include "text.h"
 
 const char *const event_texts[EVENTS_NR] = {
 #define X(name, text) [EVENT_##name] = text,
@@ -49,7 +52,8 @@ enum {
 	VIA,
 	AHEAD,
 	REJECTED,
-	HASH
+	HASH,
+	UNSTAMPED
 };
 
 static const struct out_column columns[] = {
@@ -81,6 +85,7 @@ static const struct out_column columns[] = {
 	[AHEAD] = { .key = "flagged" },
 	[REJECTED] = { .key = "rejected" },
 	[HASH] = { .key = "hash" },
+	[UNSTAMPED] = { .key = "unstamped" },
 	{},
 };
 
@@ -208,6 +213,8 @@ static void out_traffic(struct event_log *log, const struct joined *joined)
 		out_stamp(out, REJECTED, e->rejected);
 	if (message && e->hash)
 		out_u64(out, HASH, e->hash);
+	if (e->flags & EVENT_UNSTAMPED)
+		out_bool(out, UNSTAMPED, true);
 	if (e->pid) {
 		out_u64(out, PID, e->pid);
 		out_mem(out, COMM, e->comm, sizeof(e->comm));
@@ -247,6 +254,31 @@ int event_log_write(struct event_log *log, const struct joined *joined)
 	} else {
 		out_traffic(log, joined);
 	}
+	return out_row(log->out);
+}
+
+static void out_text(struct out *out, unsigned column, const json_t *value)
+{
+	if (json_is_string(value))
+		out_str(out, column, json_string_value(value));
+	else if (json_is_integer(value))
+		out_u64(out, column, json_integer_value(value));
+}
+
+int event_log_json(struct event_log *log, const struct json_t *event)
+{
+	const char *type = json_string_value(json_object_get(event, "type"));
+	const char *wall = json_string_value(json_object_get(event, "wall"));
+	uint64_t wall_ns;
+
+	for (int i = 0; type && i < EVENTS_NR; i++)
+		if (event_texts[i] && !strcmp(type, event_texts[i]))
+			out_colour(log->out, colours[i]);
+	for (unsigned i = 0; columns[i].key; i++)
+		if (columns[i].heading && i != WALL)
+			out_text(log->out, i, json_object_get(event, columns[i].key));
+	if (wall && !text_parse_wall(wall, &wall_ns))
+		out_wall(log->out, WALL, wall_ns);
 	return out_row(log->out);
 }
 

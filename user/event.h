@@ -8,6 +8,7 @@
 #include "out.h"
 
 struct event_log;
+struct json_t;
 
 /*
  * NULL without memory. `json`: one object per line. The file stays the caller's; `name` is
@@ -17,6 +18,9 @@ struct event_log *event_log_open(const struct tidemark *t, FILE *file, const cha
 
 /* One event as a row. A node that is gone is still called what it was. */
 int event_log_write(struct event_log *log, const struct joined *joined);
+
+/* A row of the table, of a line as event_log_write() makes them. */
+int event_log_json(struct event_log *log, const struct json_t *event);
 
 /* So many events of a node were lost, up to this stamp. */
 int event_log_gap(struct event_log *log, __u32 node, __u64 stamp, __u64 wall_ns, __u64 count,

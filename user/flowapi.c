@@ -84,6 +84,8 @@ static int object_parse(const struct flowin *in, json_t *json, struct firefly *o
 		return bad(words, "Src: not ADDRESS:PORT or [V6]:PORT");
 	if (end_parse(json_object_get(json, "Dst"), out->dst, &out->dst_port))
 		return bad(words, "Dst: not ADDRESS:PORT or [V6]:PORT");
+	if (!addresses_meet(out->src, out->dst))
+		return bad(words, "Src and Dst: one is IPv4, the other IPv6");
 	if (!e || !a)
 		return bad(words, "Experiment and Activity: numbers, or names of the registry");
 	if (registry_experiment(in->registry, e, &out->experiment, words, FLOWIN_WORDS) ||

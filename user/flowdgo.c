@@ -494,12 +494,13 @@ static void fireflies_put(struct translation *f)
 		put(f, "]\n");
 	}
 	if (ongoing && !enriched)
-		warn(f, f->at[OUT_ENRICH], "backends.firefly.enrich: there are no enrichers, so "
-					   "that flowd-go sends none while a flow lives");
+		warn(f, f->at[OUT_ENRICH],
+		     "backends.firefly.enrich: there are no enrichers, so "
+		     "that flowd-go sends none while a flow lives");
 	put(f, ongoing && enriched ? "    ongoing: true\n" : "    ongoing: false\n");
 	if (strcmp(form, "lean") && strcmp(form, "compatible") && *form)
 		refuse(f, f->at[OUT_FORM], "%.40s: not a mode; lean, compatible or \"\"", form);
-	put(f, !*form		      ? "    form: full\n"
+	put(f, !*form		       ? "    form: full\n"
 	       : !strcmp(form, "lean") ? "    form: lean\n"
 				       : "    form: compatible\n");
 	if (f->at[STUN])

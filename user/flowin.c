@@ -103,6 +103,8 @@ static int fields_parse(const struct flowin *in, char fields[FIELDS][FIELD_MAX],
 		return bad(words, "not an address", fields[SRC]);
 	if (address_parse(fields[DST], out->dst))
 		return bad(words, "not an address", fields[DST]);
+	if (!addresses_meet(out->src, out->dst))
+		return bad(words, "not of the family of the source", fields[DST]);
 	if (number_parse(fields[SRC_PORT], 65535, &src_port) || !src_port)
 		return bad(words, "not a port from 1 to 65535", fields[SRC_PORT]);
 	if (number_parse(fields[DST_PORT], 65535, &dst_port) || !dst_port)

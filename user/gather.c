@@ -71,6 +71,28 @@ static int segment_note(struct gather *m, const struct segment *s)
 	return 0;
 }
 
+static int gaps_note(struct gather *m, const struct segment *s)
+{
+	const struct catalog *about = segment_about(s);
+
+	for (__u32 i = 0; i < about->gaps_n; i++) {
+		struct gather_gap *gap;
+
+		if (about->gaps[i].from_ns > m->to_ns || about->gaps[i].to_ns < m->from_ns)
+			continue;
+		if (array_grow((void **)&m->gaps, &m->gaps_room, m->gaps_n + 1, sizeof(*gap)))
+			return -ENOMEM;
+		gap = &m->gaps[m->gaps_n++];
+		gap->gap = about->gaps[i];
+		memcpy(gap->host, about->host, sizeof(gap->host));
+		gap->node[0] = 0;
+		for (__u32 d = 0; d < about->devices_n && !gap->node[0]; d++)
+			if (about->devices[d].node == gap->gap.node)
+				memcpy(gap->node, about->devices[d].node_name, sizeof(gap->node));
+	}
+	return 0;
+}
+
 struct adding {
 	struct gather *m;
 	__u32 source;
@@ -88,6 +110,8 @@ static int segment_add(struct gather *m, int dir, const char *path, const char *
 	err = segment_open(&c->segment, dir, path, base);
 	if (!err)
 		err = segment_note(m, &c->segment);
+	if (!err)
+		err = gaps_note(m, &c->segment);
 	about = segment_about(&c->segment);
 	if (!err && segment_packets(&c->segment) && about->first_ns <= m->to_ns &&
 	    about->last_ns >= m->from_ns) {
@@ -368,4 +392,5 @@ void gather_free(struct gather *m)
 	free(m->cursors);
 	free(m->heap);
 	free(m->open);
+	free(m->gaps);
 }

@@ -42,6 +42,12 @@ struct gather_open {
 	__u64 end;
 };
 
+/* Packets that were lost within the times asked for, whether any other of the segment matches. */
+struct gather_gap {
+	struct catalog_gap gap;
+	char node[CATALOG_NAME_MAX], host[CATALOG_NAME_MAX];
+};
+
 struct gather {
 	const struct expr *expr;
 	__u64 from_ns, to_ns;
@@ -54,8 +60,10 @@ struct gather {
 	struct gather_open *open;
 	__u32 open_n, open_room;
 	char newest[STORE_NAME_MAX]; /* of all segments there were */
-	__u64 looked;		     /* packets looked at */
-	bool failed;		     /* something could not be read, and was said */
+	struct gather_gap *gaps;
+	__u32 gaps_n, gaps_room;
+	__u64 looked; /* packets looked at */
+	bool failed;  /* something could not be read, and was said */
 	/* Is it in the past, or the future, that is asked for? GATHER_*. */
 	unsigned (*causal)(void *ctx, struct segment *s, const struct track *t,
 			   const struct gather_item *item);

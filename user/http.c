@@ -3,6 +3,7 @@
 #define _GNU_SOURCE 1
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -125,6 +126,136 @@ void http_refuse(struct http_call *call, int status, const char *format, ...)
 	http_reply_json(call, status, json_pack("{s:s+}", "message", words, ""));
 }
 
+/* ---- answers that come later ------------------------------------------------------------- */
+
+struct http_later {
+	struct http *http;
+	struct evhttp_request *request;
+	http_later_fn gone, taken;
+	void *ctx;
+};
+
+static void later_closed(struct evhttp_connection *connection, void *ctx)
+{
+	struct http_later *later = ctx;
+
+	(void)connection;
+	later->gone(later->ctx);
+	free(later);
+}
+
+struct http_later *http_later(struct http_call *call, http_later_fn gone, void *ctx)
+{
+	struct http_later *later = calloc(1, sizeof(*later));
+
+	if (!later) {
+		http_refuse(call, 500, "out of memory");
+		return NULL;
+	}
+	*later = (struct http_later){ call->http, call->request, gone, NULL, ctx };
+	evhttp_connection_set_closecb(evhttp_request_get_connection(call->request), later_closed,
+				      later);
+	call->replied = true;
+	return later;
+}
+
+void http_later_begin(struct http_later *later, int status, const char *type, const char *words)
+{
+	struct evkeyvalq *headers = evhttp_request_get_output_headers(later->request);
+
+	evhttp_add_header(headers, "Content-Type", type);
+	evhttp_add_header(headers, "Cache-Control", "no-store");
+	evhttp_add_header(headers, "X-Content-Type-Options", "nosniff");
+	if (*words)
+		evhttp_add_header(headers, "Tidemark-Words", words);
+	evhttp_send_reply_start(later->request, status, NULL);
+}
+
+static void later_taken(struct evhttp_connection *connection, void *ctx)
+{
+	struct http_later *later = ctx;
+
+	(void)connection;
+	later->taken(later->ctx);
+}
+
+void http_later_send(struct http_later *later, const void *bytes, size_t len, http_later_fn taken)
+{
+	struct evbuffer *chunk = evbuffer_new();
+
+	later->taken = taken;
+	if (chunk && !evbuffer_add(chunk, bytes, len))
+		evhttp_send_reply_chunk_with_cb(later->request, chunk, later_taken, later);
+	if (chunk)
+		evbuffer_free(chunk);
+}
+
+static struct evhttp_connection *later_forget(struct http_later *later)
+{
+	struct evhttp_connection *connection = evhttp_request_get_connection(later->request);
+
+	evhttp_connection_set_closecb(connection, NULL, NULL);
+	return connection;
+}
+
+void http_later_end(struct http_later *later)
+{
+	later_forget(later);
+	evhttp_send_reply_end(later->request);
+	free(later);
+}
+
+void http_later_refuse(struct http_later *later, int status, const char *words)
+{
+	struct http_call call = { .http = later->http, .request = later->request };
+
+	later_forget(later);
+	free(later);
+	http_refuse(&call, status, "%s", words);
+}
+
+void http_later_abort(struct http_later *later)
+{
+	evhttp_connection_free(later_forget(later));
+	free(later);
+}
+
+static int fd_of(struct evhttp_request *request)
+{
+	struct evhttp_connection *connection = evhttp_request_get_connection(request);
+
+	return bufferevent_getfd(evhttp_connection_get_bufferevent(connection));
+}
+
+bool http_later_gone(const struct http_later *later)
+{
+	struct pollfd at = { .fd = fd_of(later->request), .events = POLLRDHUP };
+
+	return poll(&at, 1, 0) > 0 && at.revents;
+}
+
+bool http_head(const struct http_call *call)
+{
+	return evhttp_request_get_command(call->request) == EVHTTP_REQ_HEAD;
+}
+
+void http_who(const struct http_call *call, char *who, size_t size)
+{
+	struct evhttp_connection *connection = evhttp_request_get_connection(call->request);
+	struct ucred peer;
+	socklen_t len = sizeof(peer);
+	char *address = NULL;
+	ev_uint16_t port = 0;
+
+	evhttp_connection_get_peer(connection, &address, &port);
+	if (address && *address && port)
+		snprintf(who, size, "%s port %u", address, port);
+	else if (!getsockopt(fd_of(call->request), SOL_SOCKET, SO_PEERCRED, &peer, &len))
+		snprintf(who, size, "uid %u pid %d", peer.uid, peer.pid);
+	else
+		snprintf(who, size, "?");
+}
+
 __u64 http_requests(const struct http *http)
 {
 	return http->requests;
@@ -191,6 +322,20 @@ static bool host_is_ours(const struct http_call *call)
 	return !host[strspn(host, "0123456789.")] || *host == '[' || strchr(host, ':');
 }
 
+/*
+ * Nor may a page of somebody else's post to us: a browser sends a form anywhere unasked, but says
+ * whose page it is on. Pages of ours there are none; who calls the API himself says no Origin.
+ */
+static bool page_is_ours(const struct http_call *call)
+{
+	const struct evkeyvalq *headers = evhttp_request_get_input_headers(call->request);
+	const char *origin = evhttp_find_header(headers, "Origin");
+	const char *host = evhttp_find_header(headers, "Host");
+
+	return !origin ||
+	       (host && !strncasecmp(origin, "http://", 7) && !strcasecmp(origin + 7, host));
+}
+
 /* 0, or the status to refuse with. */
 static int may_ask(const struct http_call *call, const struct http_route *route)
 {
@@ -205,7 +350,7 @@ static int may_ask(const struct http_call *call, const struct http_route *route)
 		return listen_may(&call->http->owner, fd) ? 0 : 403;
 	if (!route->anybody && !token_shown(call))
 		return 401;
-	return *call->http->token || host_is_ours(call) ? 0 : 403;
+	return *call->http->token || (host_is_ours(call) && page_is_ours(call)) ? 0 : 403;
 }
 
 /* ---- routes ------------------------------------------------------------------------------ */
@@ -235,7 +380,8 @@ static void call_route(struct http_call *call, const struct http_route *route, v
 			    "the token is missing or wrong; Authorization: Bearer ...");
 	} else if (status) {
 		http_refuse(call, status,
-			    "not for you: another user, or another name of this host");
+			    "not for you: another user, another name of this host, or a page of "
+			    "another site");
 	} else {
 		route->fn(call, ctx);
 		if (!call->replied)
@@ -350,6 +496,8 @@ static struct bufferevent *accepted(struct event_base *base, void *ctx)
 
 int http_address_parse(const char *text, struct http_address *address)
 {
+	if (!strncmp(text, "unix:@", 6)) /* no file, whose mode would say who may */
+		return -EINVAL;
 	return listen_parse(text, &address->at, &address->len, &address->open);
 }
 

@@ -66,6 +66,30 @@ void http_reply_json(struct http_call *call, int status, json_t *json);
 __attribute__((format(printf, 3, 4))) void http_refuse(struct http_call *call, int status,
 						       const char *format, ...);
 
+/*
+ * Or it answers later, bit by bit. `gone` is called once if the client leaves before the end;
+ * then there is no struct http_later any more. NULL: no memory, or refused.
+ */
+struct http_later;
+typedef void (*http_later_fn)(void *ctx);
+struct http_later *http_later(struct http_call *call, http_later_fn gone, void *ctx);
+void http_later_begin(struct http_later *later, int status, const char *type, const char *words);
+
+/* `taken`: when the client has room for more. */
+void http_later_send(struct http_later *later, const void *bytes, size_t len, http_later_fn taken);
+
+/* Each of these ends it; the last one so that the client sees that it is not whole. */
+void http_later_end(struct http_later *later);
+void http_later_refuse(struct http_later *later, int status, const char *words);
+void http_later_abort(struct http_later *later);
+
+/* Has the client hung up? evhttp does not look while it has nothing to send. */
+bool http_later_gone(const struct http_later *later);
+
+/* Of a call: is it for the headers alone? And who asks, as text. */
+bool http_head(const struct http_call *call);
+void http_who(const struct http_call *call, char *who, size_t size);
+
 /* Requests so far, and those refused (a status of 400 or more). */
 __u64 http_requests(const struct http *http);
 __u64 http_refused(const struct http *http);

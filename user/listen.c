@@ -4,6 +4,7 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <netinet/in.h>
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -23,11 +24,15 @@ static int path_parse(const char *path, struct sockaddr_storage *at, socklen_t *
 {
 	struct sockaddr_un *un = (struct sockaddr_un *)at;
 
-	if (*path != '/' || strlen(path) >= sizeof(un->sun_path))
+	if ((*path != '/' && *path != '@') || strlen(path) >= sizeof(un->sun_path))
 		return -EINVAL;
 	un->sun_family = AF_UNIX;
 	strcpy(un->sun_path, path);
 	*len = sizeof(*un);
+	if (*path == '@') { /* in no file system, and as long as it is */
+		un->sun_path[0] = 0;
+		*len = offsetof(struct sockaddr_un, sun_path) + strlen(path);
+	}
 	return 0;
 }
 
@@ -95,9 +100,11 @@ static int bind_path(int fd, const struct sockaddr_storage *at, socklen_t len,
 		     const struct listen_owner *owner)
 {
 	const char *path = ((const struct sockaddr_un *)at)->sun_path;
-	int err = path_free(at, len);
+	int err = *path ? path_free(at, len) : 0;
 	mode_t mask;
 
+	if (!*path)
+		return bind(fd, (const struct sockaddr *)at, len) ? -errno : 0;
 	if (err)
 		return err;
 	mask = umask(0177); /* nobody slips in before chmod */

@@ -15,7 +15,7 @@ struct listen_owner {
 /* NULL: nobody by that. */
 struct listen_owner listen_owner(const unsigned *uid, const unsigned *gid);
 
-/* ADDRESS:PORT, [ADDRESS]:PORT or unix:PATH; `open` if not this host's alone. -EINVAL. */
+/* ADDRESS:PORT, [ADDRESS]:PORT, unix:PATH or unix:@NAME; `open` if not this host's alone. -EINVAL. */
 int listen_parse(const char *text, struct sockaddr_storage *at, socklen_t *len, bool *open);
 
 /* A listening socket, not blocking; one of a path is its owner's alone. -errno, said. */

@@ -278,11 +278,21 @@ static int node_warn(struct marking *m, const struct mark *mark)
 
 static int action_add(struct marking *m)
 {
+	const char *never;
 	size_t bad;
 	int err;
 
 	if (m->mark.exclude ? m->experiment || m->activity : !m->experiment || !m->activity) {
 		log_error("add: needs --experiment and --activity, or else --exclude");
+		return 2;
+	}
+	if (m->given & (GIVEN(OPT_ID) | GIVEN(OPT_ALL))) {
+		log_error("add: --id and --all are for marks there are; ids are given, not chosen");
+		return 2;
+	}
+	never = mark_never(&m->mark);
+	if (never) {
+		log_error("add: %s", never);
 		return 2;
 	}
 	if (where_change(m))

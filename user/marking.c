@@ -129,8 +129,8 @@ static void stun_found(const struct sockaddr_in6 *at, void *ctx)
 }
 
 /* Those of the list that are names: the check has left their addresses empty. */
-static int names_ask(struct marking *m, char *const *texts, const struct sockaddr_in6 *at,
-		     size_t n, __u16 usual, lookup_fn fn, struct named *named)
+static int names_ask(struct marking *m, char *const *texts, const struct sockaddr_in6 *at, size_t n,
+		     __u16 usual, lookup_fn fn, struct named *named)
 {
 	char name[LOOKUP_NAME_MAX];
 	__u16 port;
@@ -232,7 +232,9 @@ struct marking *marking_open(struct tidemark *t, struct event_base *base,
 			     const struct config_mark *config)
 {
 	struct marking *m = calloc(1, sizeof(*m));
+	struct reports_options o = config->reports;
 
+	o.later = true; /* whoever waits for READY need not wait for this */
 	if (!m) {
 		log_error("%s", strerror(ENOMEM));
 		return NULL;
@@ -243,7 +245,7 @@ struct marking *marking_open(struct tidemark *t, struct event_base *base,
 	m->metrics =
 		markmetrics_open(t, config->series ? *config->series : MARKMETRICS_FLOWS_DEFAULT);
 	if (m->metrics && !marking_set(m, config)) {
-		m->reports = reports_open(t, &config->reports, tell, m);
+		m->reports = reports_open(t, &o, tell, m);
 		if (m->reports)
 			m->steps = loop_every(base, STEP_NS, step, m);
 		if (m->steps)

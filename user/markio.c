@@ -381,15 +381,31 @@ static int read_switch(const struct reading *r, const char *key, bool *to)
 	return value && !json_is_boolean(value) ? -EINVAL : 0;
 }
 
+const char *mark_never(const struct mark *m)
+{
+	if (!endpoints_meet(&m->src, &m->dst))
+		return "src and dst: one is IPv4, the other IPv6; no packet has both";
+	if ((!m->src.ported && !m->dst.ported) || !m->proto || m->proto == IPPROTO_TCP ||
+	    m->proto == IPPROTO_UDP || m->proto == IPPROTO_ICMP || m->proto == IPPROTO_ICMPV6)
+		return NULL;
+	return "ports are known of tcp and udp only; leave them out, or the protocol";
+}
+
 /* One mark, or several, or none on purpose. */
 static int gives_check(const struct reading *r)
 {
 	bool one = json_object_get(r->line, "experiment") && json_object_get(r->line, "activity");
 	struct mark *m = r->mark;
+	const char *never;
 
 	snprintf(r->words, r->size, "experiment and activity are needed, or ids, or exclude");
 	if (one + (m->ids_n != 0) + m->exclude != 1)
 		return -EINVAL;
+	never = mark_never(m);
+	if (never) {
+		snprintf(r->words, r->size, "%s", never);
+		return -EINVAL;
+	}
 	if (m->ids_n) {
 		m->experiment = m->ids[0] >> RULE_ID_SHIFT;
 		m->activity = m->ids[0] & MARK_ACTIVITY_MAX;

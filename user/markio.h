@@ -24,6 +24,9 @@ int mark_how_parse(const char *text, enum mark_how *how);
 int mark_cgroup_parse(const char *text, struct mark *mark);
 int mark_uid_parse(const char *text, struct mark *mark); /* a number, or a name of /etc/passwd */
 
+/* Why no packet can ever be meant, or NULL. */
+const char *mark_never(const struct mark *mark);
+
 /* One line as `mark list --json` prints it; what it says of id and flows is not read. */
 int mark_read(const char *line, size_t length, const struct registry *registry, struct mark *mark,
 	      char *words, size_t size);

@@ -50,8 +50,9 @@ static int rules_come(struct tidemark *t, const struct wanted *w, struct mark *m
 			missing[n++] = w->rules[i];
 	err = n ? marks_add(t, missing, n, &bad) : 0;
 	if (err)
-		log_error("mark.rules: %s", err == -ENOSPC ? "more than fit; see `tidemark mark list`"
-							   : strerror(-err));
+		log_error("mark.rules: %s", err == -ENOSPC
+						    ? "more than fit; see `tidemark mark list`"
+						    : strerror(-err));
 	return err;
 }
 

@@ -316,7 +316,7 @@ static int rules_put(struct rules *rules, struct tidemark *t, struct mark *m)
 
 static int flow_touch(const struct tidemark *t, const struct flow_key *key)
 {
-	struct mark_call call;
+	struct mark_call call = {};
 	LIBBPF_OPTS(bpf_test_run_opts, opts, .ctx_in = &call, .ctx_size_in = sizeof(call));
 
 	memcpy(call.key, key, sizeof(call.key));

@@ -26,10 +26,10 @@ struct mark {
 	bool inherit;
 	__u64 for_ns; /* from now on; 0: no end */
 
-	bool exclude;		 /* a rule: no mark instead, before all other rules */
-	bool at_random;		 /* which of the ids */
-	bool configured;	 /* by the daemon's configuration */
-	unsigned ids_n;		 /* a rule with several, handed out; experiment and activity: the first */
+	bool exclude;	 /* a rule: no mark instead, before all other rules */
+	bool at_random;	 /* which of the ids */
+	bool configured; /* by the daemon's configuration */
+	unsigned ids_n;	 /* a rule with several, handed out; experiment and activity: the first */
 	__u16 ids[RULE_IDS_MAX]; /* experiment << RULE_ID_SHIFT | activity */
 
 	__u32 id;    /* given by marks_add() */

@@ -13,6 +13,7 @@
 #include "metrics.h"
 #include "node.h"
 #include "physical.h"
+#include "recmetrics.h"
 #include "show.h"
 #include "tracer.h"
 #include "version.h"
@@ -285,8 +286,15 @@ static void marks_write(struct text *text, const struct metrics_source *source)
 		marking_metrics(text, source->marking);
 }
 
+static void record_write(struct text *text, const struct metrics_source *source)
+{
+	if (source->serve)
+		recmetrics_write(text, source->t, source->serve);
+}
+
 static const metrics_fn families[] = {
-	daemon_write, nodes_write, flows_write, stages_write, sinks_write, marks_write,
+	daemon_write, nodes_write, flows_write,	 stages_write,
+	sinks_write,  marks_write, record_write,
 };
 
 void metrics_write(struct text *text, const struct metrics_source *source)

@@ -20,6 +20,7 @@ void metric_seconds(struct text *text, __s64 ns);
 
 struct http;
 struct marking;
+struct serve;
 struct tidemark;
 struct tracer;
 
@@ -28,8 +29,9 @@ struct metrics_source {
 	const struct tidemark *t;
 	const struct tracer *tracer;
 	const struct http *http;
-	struct marking *marking; /* NULL: none */
-	__u64 since_ns;		 /* wall clock */
+	struct marking *marking;   /* NULL: none */
+	const struct serve *serve; /* NULL: nothing is recorded */
+	__u64 since_ns;		   /* wall clock */
 	__u64 reloads, reloads_refused;
 	bool per_node;
 };

@@ -374,6 +374,7 @@ int packets_class(struct packets *p, __u32 slot, const struct class_spec *spec)
 		.budget_bytes = spec->disk_bytes,
 		.age_ns = spec->age_ns,
 		.zstd = p->o.zstd,
+		.zstd_after_ns = p->o.zstd_after_ns,
 		.key_file = p->o.key_file,
 	};
 	char host[64] = "";

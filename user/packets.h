@@ -21,6 +21,7 @@ struct packets_options {
 	const char *dir;
 	const char *key_file;
 	bool zstd;
+	__u64 zstd_after_ns;
 	bool patient;	/* wait for the disk rather than lose: what is read can wait */
 	__u16 linktype; /* 0: what the packet says */
 	packets_name_fn name;

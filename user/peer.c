@@ -107,6 +107,19 @@ int peer_no_stamp(struct peer_options *o, const char *text)
 	return 0;
 }
 
+int peer_sample(struct peer_options *o, const char *text)
+{
+	__u64 one_in;
+
+	if (number_parse(text, 1000000, &one_in) || !one_in) {
+		log_error("--stamp-sample %s: not one in how many; a number from 1 to 1000000",
+			  text);
+		return -EINVAL;
+	}
+	o->stamp_one_in = one_in;
+	return 0;
+}
+
 int peers_apply(struct tidemark *t, const struct peer_options *o)
 {
 	const __u32 flags = PEER_CLOCKS;
@@ -124,6 +137,8 @@ int peers_apply(struct tidemark *t, const struct peer_options *o)
 	for (size_t i = 0; i < o->no_stamp_n; i++)
 		s->unstamped[n++] = o->no_stamp[i];
 	s->unstamped_n = n;
+	if (o->stamp_one_in)
+		s->stamp_one_in = o->stamp_one_in;
 	if (o->max_ahead_given || !s->flag_ahead_ns)
 		s->max_ahead_ns = o->max_ahead_given ? o->max_ahead_ns : CLOCK_MAX_AHEAD_NS;
 	s->flag_ahead_ns = CLOCK_FLAG_AHEAD_NS;
@@ -136,6 +151,66 @@ int peers_apply(struct tidemark *t, const struct peer_options *o)
 	if (o->peers_n)
 		s->in_band = 1; /* only now: everything it needs is there */
 	return 0;
+}
+
+static bool peer_among(const struct peer_key *key, const struct peer_options *o)
+{
+	for (size_t i = 0; i < o->peers_n; i++)
+		if (!memcmp(&o->peers[i], key, sizeof(*key)))
+			return true;
+	return false;
+}
+
+static bool port_among(__u16 port, const struct peer_options *o)
+{
+	for (size_t i = 0; i < o->no_stamp_n; i++)
+		if (o->no_stamp[i] == port)
+			return true;
+	return false;
+}
+
+/* From the start after each that goes: a key that is gone has no next. */
+static bool peers_drop(struct tidemark *t, const struct peer_options *now,
+		       const struct peer_options *was)
+{
+	struct peer_key key, gone;
+	void *at = NULL;
+
+	while (!bpf_map_get_next_key(t->map[MAP_peers], at, &key)) {
+		at = &key;
+		if (peer_among(&key, now) || (was && !peer_among(&key, was)))
+			continue;
+		gone = key;
+		if (!bpf_map_delete_elem(t->map[MAP_peers], &gone))
+			at = NULL;
+	}
+	return bpf_map_get_next_key(t->map[MAP_peers], NULL, &key) == 0;
+}
+
+int peers_set(struct tidemark *t, const struct peer_options *now, const struct peer_options *was)
+{
+	struct peer_options add = *now;
+	struct settings *s = t->settings;
+	__u32 n = 0;
+
+	for (__u32 i = 0; i < s->unstamped_n; i++)
+		if (port_among(s->unstamped[i], now) || (was && !port_among(s->unstamped[i], was)))
+			s->unstamped[n++] = s->unstamped[i];
+	s->unstamped_n = n;
+	add.no_stamp_n = 0;
+	for (size_t i = 0; i < now->no_stamp_n; i++) {
+		bool had = false;
+
+		for (__u32 k = 0; k < n && !had; k++)
+			had = s->unstamped[k] == now->no_stamp[i];
+		if (!had)
+			add.no_stamp[add.no_stamp_n++] = now->no_stamp[i];
+	}
+	if (!peers_drop(t, now, was))
+		s->in_band = 0;
+	if (!now->max_ahead_given && was && was->max_ahead_given)
+		s->flag_ahead_ns = 0; /* the default again */
+	return peers_apply(t, &add);
 }
 
 #define OLDER "older_sockets"

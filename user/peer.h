@@ -19,6 +19,7 @@ struct peer_options {
 	bool max_ahead_given;
 	__u16 no_stamp[PEER_PORTS];
 	size_t no_stamp_n;
+	__u32 stamp_one_in; /* 0: not said */
 };
 
 /* `10.0.0.0/8`, `fd00::/16`, or one address. -EINVAL. */
@@ -28,12 +29,19 @@ int peer_parse(const char *text, struct peer_key *key);
 int peer_add(struct peer_options *o, const char *text);
 int peer_max_ahead(struct peer_options *o, const char *text);
 int peer_no_stamp(struct peer_options *o, const char *text);
+int peer_sample(struct peer_options *o, const char *text);
 
 /*
  * Tell an open datapath. Peers are added to those there are; from the first on packets are
  * looked at and stamped. 0, or -errno after saying why not.
  */
 int peers_apply(struct tidemark *t, const struct peer_options *o);
+
+/*
+ * Exactly these from now on; what `was` there beyond them goes, or with NULL whatever else
+ * there is. 0, or -errno after saying why not.
+ */
+int peers_set(struct tidemark *t, const struct peer_options *now, const struct peer_options *was);
 
 /*
  * Listeners and connections that were there before their node was may have stamps too: those

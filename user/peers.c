@@ -12,13 +12,14 @@
 #include "peers.h"
 #include "wire.h"
 
-enum { P_SHOW, P_PEER, P_MAX_AHEAD, P_NO_STAMP };
+enum { P_SHOW, P_PEER, P_MAX_AHEAD, P_NO_STAMP, P_SAMPLE };
 
 const struct out_column peer_columns[] = {
 	[P_SHOW] = { .key = "show" },
 	[P_PEER] = { "peer", "PEER", 43, 18, 0 },
 	[P_MAX_AHEAD] = { "max_ahead_ns", "MAX AHEAD", 9, 0, OUT_RIGHT },
 	[P_NO_STAMP] = { "no_stamp_ports", "UDP PORTS LEFT ALONE", 40, 20, OUT_OPTIONAL },
+	[P_SAMPLE] = { .key = "udp_stamped_one_in" },
 	{},
 };
 
@@ -47,6 +48,8 @@ static int peer_show(const struct peer_key *key, void *ctx)
 				 s->unstamped[i]);
 	if (*ports)
 		out_str(show->out, P_NO_STAMP, ports);
+	if (s->stamp_one_in > 1)
+		out_u64(show->out, P_SAMPLE, s->stamp_one_in);
 	return out_row(show->out);
 }
 

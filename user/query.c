@@ -14,8 +14,10 @@
 #include <xxhash.h>
 
 #include "cmd.h"
+#include "guest.h"
 #include "log.h"
 #include "query.h"
+#include "query_at.h"
 #include "units.h"
 
 volatile int query_cancelled;
@@ -76,25 +78,46 @@ int twins_have(struct query_twins *t, const struct gathered *m)
 
 /* ---- running -------------------------------------------------------------------------------------- */
 
+/* As an object of its own among the packets', told by its first key. */
+static void gap_print(const struct gather_gap *g)
+{
+	struct text text = {};
+
+	text_add_str(&text, "{\"gap\":");
+	text_add_u64(&text, g->gap.packets);
+	text_add_str(&text, ",\"bytes\":");
+	text_add_u64(&text, g->gap.bytes);
+	text_add_str(&text, ",\"from\":\"");
+	text_add_wall(&text, g->gap.from_ns);
+	text_add_str(&text, "\",\"to\":\"");
+	text_add_wall(&text, g->gap.to_ns);
+	text_add_str(&text, "\",\"node\":");
+	text_add_json(&text, g->node, strlen(g->node));
+	text_add_str(&text, ",\"host\":");
+	text_add_json(&text, g->host, strlen(g->host));
+	text_add_str(&text, ",\"reason\":");
+	text_add_json(&text, g->gap.reason, strlen(g->gap.reason));
+	text_add_str(&text, "}\n");
+	if (!text.err)
+		fwrite(text.at, 1, text.len, stdout);
+	text_free(&text);
+}
+
 static void gaps_say(const struct query *q)
 {
 	__u64 packets = 0, from = ~0ULL, to = 0;
 	const char *reason = "";
 	struct text text = {};
 
-	for (__u32 i = 0; i < q->gather.cursors_n; i++) {
-		const struct catalog *about = segment_about(&q->gather.cursors[i]->segment);
+	for (__u32 i = 0; i < q->gather.gaps_n; i++) {
+		const struct catalog_gap *gap = &q->gather.gaps[i].gap;
 
-		for (__u32 g = 0; g < about->gaps_n; g++) {
-			const struct catalog_gap *gap = &about->gaps[g];
-
-			if (gap->from_ns > q->until_ns || gap->to_ns < q->since_ns)
-				continue;
-			packets += gap->packets;
-			from = gap->from_ns < from ? gap->from_ns : from;
-			to = gap->to_ns > to ? gap->to_ns : to;
-			reason = gap->reason;
-		}
+		packets += gap->packets;
+		from = gap->from_ns < from ? gap->from_ns : from;
+		to = gap->to_ns > to ? gap->to_ns : to;
+		reason = gap->reason;
+		if (q->json)
+			gap_print(&q->gather.gaps[i]);
 	}
 	if (!packets)
 		return;
@@ -233,7 +256,9 @@ static const char doc[] =
 	"\n"
 	"  tidemark query -d /var/lib/tidemark/record 'host 10.0.0.2 and tcp port 443'\n"
 	"  tidemark query -d rec 'node web and after 5m ago' -w - | tshark -r -\n"
-	"  tidemark query -d rec 'udp port 53' --flows\n";
+	"  tidemark query -d rec 'udp port 53' --flows\n"
+	"  tidemark query --at unix:" QUERY_SOCKET " 'host 10.0.0.2' -w - | tshark -r -\n"
+	"  tidemark query --at 192.0.2.1 --cert me.crt --key me.key --ca ca.crt --list\n";
 
 static void time_option(struct query *q, struct argp_state *state, const char *arg, __u64 *ns)
 {
@@ -249,6 +274,9 @@ static error_t option_parse(int key, char *arg, struct argp_state *state)
 	struct query *q = state->input;
 
 	switch (key) {
+	case ARGP_KEY_INIT:
+		state->child_inputs[0] = q->at;
+		return 0;
 	case 'd':
 		if (q->directories_n == QUERY_DIRECTORIES_MAX)
 			argp_error(state, "more than %d directories", QUERY_DIRECTORIES_MAX);
@@ -270,9 +298,11 @@ static error_t option_parse(int key, char *arg, struct argp_state *state)
 		q->follow = true;
 		return 0;
 	case OPT_SINCE:
+		q->since = arg;
 		time_option(q, state, arg, &q->since_ns);
 		return 0;
 	case OPT_UNTIL:
+		q->until = arg;
 		time_option(q, state, arg, &q->until_ns);
 		return 0;
 	case OPT_LIMIT:
@@ -290,8 +320,9 @@ static error_t option_parse(int key, char *arg, struct argp_state *state)
 		q->text = arg;
 		return 0;
 	case ARGP_KEY_END:
-		if (!q->directories_n)
-			argp_error(state, "no -d DIR given");
+		if (at_asked(q->at) == (q->directories_n > 0))
+			argp_error(state, q->directories_n ? "either -d DIR or a daemon"
+							   : "no -d DIR given, nor --at a daemon");
 		if (q->count + q->flows + (q->write != NULL) + (q->json && !q->flows) > 1)
 			argp_error(state, "one of -w, --count, --flows, --json");
 		if (q->follow && (q->count || q->flows))
@@ -304,11 +335,15 @@ static error_t option_parse(int key, char *arg, struct argp_state *state)
 	return ARGP_ERR_UNKNOWN;
 }
 
+static const struct argp_child children[] = {
+	{ &at_argp, 0, "A daemon instead of a directory:", 10 }, {}
+};
 const struct argp query_argp = {
 	.options = options,
 	.parser = option_parse,
 	.args_doc = "[EXPRESSION]",
 	.doc = doc,
+	.children = children,
 };
 
 static int expression_read(struct query *q)
@@ -340,15 +375,43 @@ static int expression_read(struct query *q)
 	return 0;
 }
 
+/* What was said, in the daemon's words; it has the clock that `5m ago` is of. */
+static int daemon_query(const struct query *q)
+{
+	struct ask ask = {
+		.format = q->write		? ASK_pcapng
+			  : q->count		? ASK_count
+			  : q->flows && q->json ? ASK_flows_json
+			  : q->flows		? ASK_flows
+			  : q->json		? ASK_json
+						: ASK_table,
+		.follow = q->follow,
+		.limit = q->limit,
+	};
+
+	if (q->text && strlen(q->text) > ASK_TEXT_MOST) {
+		log_error("an expression of more than %d bytes", ASK_TEXT_MOST);
+		return 2;
+	}
+	snprintf(ask.text, sizeof(ask.text), "%s", q->text ? q->text : "");
+	snprintf(ask.by, sizeof(ask.by), "%s", !q->by ? "" : q->by == 'h' ? "hlc" : "time");
+	snprintf(ask.since, sizeof(ask.since), "%s", q->since ? q->since : "");
+	snprintf(ask.until, sizeof(ask.until), "%s", q->until ? q->until : "");
+	return query_at(q->at, &ask, q->write, q->json);
+}
+
 int cmd_query(int argc, char **argv)
 {
 	struct sigaction action = { .sa_handler = cancel };
-	struct query q = { .until_ns = ~0ULL };
+	struct at_options at = {};
+	struct query q = { .until_ns = ~0ULL, .at = &at };
 	struct query_past *past;
 	struct rlimit files;
 	struct timespec now;
 	int status;
 
+	if (argc > 1 && !strcmp(argv[1], "--guest"))
+		return guest_main(argc, argv);
 	clock_gettime(CLOCK_REALTIME, &now);
 	q.now_ns = (__u64)now.tv_sec * 1000000000 + (__u64)now.tv_nsec;
 	argp_parse(&query_argp, argc, argv, 0, NULL, &q);
@@ -359,6 +422,11 @@ int cmd_query(int argc, char **argv)
 	sigaction(SIGINT, &action, NULL);
 	sigaction(SIGTERM, &action, NULL);
 	signal(SIGPIPE, SIG_IGN);
+	if (!q.directories_n) {
+		status = daemon_query(&q);
+		expr_free(q.expr);
+		return status;
+	}
 	/* Journals of classes being written need one each. */
 	if (!getrlimit(RLIMIT_NOFILE, &files)) {
 		files.rlim_cur = files.rlim_max;

@@ -9,6 +9,8 @@
 
 #define QUERY_DIRECTORIES_MAX 256
 
+struct at_options;
+
 struct query {
 	const char *directories[QUERY_DIRECTORIES_MAX];
 	unsigned directories_n;
@@ -18,6 +20,8 @@ struct query {
 	bool count, flows, json, follow;
 	int by; /* 0: as it fits, 't' time, 'h' hlc */
 	__u64 since_ns, until_ns, limit, now_ns;
+	const char *since, *until; /* as given */
+	struct at_options *at;	   /* a daemon, if there are no directories */
 
 	struct gather gather;
 	__u64 found;

@@ -175,8 +175,7 @@ static int packet_print(struct query_sink *sink, const struct gathered *m,
 	const struct catalog *about = segment_about(m->segment);
 	const struct catalog_device *d = &about->devices[p->interface];
 	bool forward = m->half & 1;
-	__u32 flags =
-		(forward ? PACKET_FORWARD : 0) | (d->linktype == PCAPNG_LINK_RAW ? PACKET_L3 : 0);
+	__u32 flags = (forward ? PACKET_FORWARD : 0) | dissect_flags(d->linktype);
 	struct out *out = sink->out;
 	struct dissected more;
 	struct track read = {};

@@ -4,14 +4,11 @@
 #include <argp.h>
 #include <errno.h>
 #include <limits.h>
-#include <linux/if_packet.h>
-#include <net/if.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/signalfd.h>
-#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/timerfd.h>
 #include <unistd.h>
@@ -21,6 +18,7 @@
 #include "datapath.h"
 #include "log.h"
 #include "physical.h"
+#include "promisc.h"
 #include "recorder.h"
 #include "replay.h"
 #include "segment.h"
@@ -233,24 +231,6 @@ static int loop(struct record *r)
 
 /* ---- the datapath --------------------------------------------------------------------- */
 
-/* A mirror port hands on what is meant for others only while somebody asks it to. */
-static int promiscuous(struct record *r)
-{
-	struct packet_mreq ask = { .mr_type = PACKET_MR_PROMISC };
-
-	if (!r->o.interfaces_n)
-		return 0;
-	r->promisc = socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC, 0);
-	for (size_t i = 0; r->promisc >= 0 && i < r->o.interfaces_n; i++) {
-		ask.mr_ifindex = if_nametoindex(r->o.interfaces[i]);
-		if (setsockopt(r->promisc, SOL_PACKET, PACKET_ADD_MEMBERSHIP, &ask, sizeof(ask))) {
-			log_error("%s: promiscuous mode: %s", r->o.interfaces[i], strerror(errno));
-			return 1;
-		}
-	}
-	return r->promisc < 0 ? 1 : 0;
-}
-
 static int adopt(struct record *r)
 {
 	struct tidemark *t = &r->t;
@@ -304,9 +284,9 @@ static int open_all(struct record *r)
 		t->settings->reading = 0;
 	if (class_finish(&r->classes, r->cutoff, t))
 		return 2;
-	status = promiscuous(r);
-	if (status)
-		return status;
+	r->promisc = promiscuous(r->o.interfaces, r->o.interfaces_n);
+	if (r->promisc < 0 && r->o.interfaces_n)
+		return 1;
 	r->recorder = recorder_open(t, &r->classes, &r->to);
 	tidemark_unlock(t);
 	return r->recorder ? 0 : 1;
@@ -439,7 +419,8 @@ static const struct argp_option options[] = {
 	  "A class of packets, and how it is kept: filter, cutoff, mem, disk, filesize, age, snap, "
 	  "sample, precedence; repeats",
 	  0 },
-	{ "zstd", OPT_ZSTD, NULL, 0, "Compress files once they are full", 0 },
+	{ "zstd", OPT_ZSTD, "AFTER", OPTION_ARG_OPTIONAL,
+	  "Compress files once they are full, or once their packets are so old: 90s, 2h, 7d", 0 },
 	{ "key", OPT_KEY, "FILE", 0, "Encrypt files once they are full, with the key in FILE", 0 },
 	{ "stats", OPT_STATS, "SPAN", 0, "A line for each class in DIR/stats.jsonl (default 10s)",
 	  0 },
@@ -562,6 +543,8 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 		return 0;
 	case OPT_ZSTD:
 		r->to.zstd = true;
+		if (arg)
+			span_set("zstd", arg, &r->to.zstd_after_ns);
 		return 0;
 	case OPT_KEY:
 		r->to.key_file = arg;

@@ -292,9 +292,12 @@ static int rings_begin(struct recorder *r)
 		while (rings_consume(r))
 			;
 	}
-	readers_free(r);
 	if (!err)
 		err = rings_put(t->map[MAP_packets], t->cpus, r->o.ring_bytes);
+	/* What came while the new ones were put: no program writes into the old ones now. */
+	while (left && rings_consume(r))
+		;
+	readers_free(r);
 	return err ? err : readers_open(r);
 }
 
@@ -305,6 +308,7 @@ struct recorder *recorder_open(struct tidemark *t, const struct class_list *clas
 	struct packets_options o = { .dir = options->dir,
 				     .key_file = options->key_file,
 				     .zstd = options->zstd,
+				     .zstd_after_ns = options->zstd_after_ns,
 				     .name = device_name,
 				     .ctx = r };
 	int err;

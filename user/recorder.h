@@ -17,6 +17,7 @@ struct recorder_options {
 	const char *dir;
 	const char *key_file;
 	bool zstd;
+	__u64 zstd_after_ns;
 	size_t ring_bytes; /* a CPU; 0: by their number */
 	__u64 stats_ns;	   /* a line per class in DIR/stats.jsonl; 0: the default */
 };

@@ -227,7 +227,7 @@ void recstat_close(struct recstat *s)
 	free(s);
 }
 
-int recstat_show(const struct tidemark *t, struct out *out)
+int recstat_each(const struct tidemark *t, recstat_fn fn, void *ctx)
 {
 	struct retention held = {};
 	struct tally n;
@@ -237,10 +237,21 @@ int recstat_show(const struct tidemark *t, struct out *out)
 		c = (struct class){ .cutoff = CLASS_WHOLE, .name = "-" };
 		if (slot < CLASSES && bpf_map_lookup_elem(t->map[MAP_classes], &slot, &c))
 			return -errno;
-		if (tally_read(t, slot, &n) || !*c.name || (slot == CLASSES && !n.cut_packets))
+		if (!*c.name || tally_read(t, slot, &n) || (slot == CLASSES && !n.cut_packets))
 			continue;
 		bpf_map_lookup_elem(t->map[MAP_retentions], &slot, &held);
-		row(out, c.name, c.cutoff, &n, &held);
+		fn(&c, &n, &held, ctx);
 	}
 	return 0;
+}
+
+static void row_show(const struct class *c, const struct tally *counts,
+		     const struct retention *held, void *ctx)
+{
+	row(ctx, c->name, c->cutoff, counts, held);
+}
+
+int recstat_show(const struct tidemark *t, struct out *out)
+{
+	return recstat_each(t, row_show, out);
 }

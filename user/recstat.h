@@ -3,6 +3,7 @@
 #ifndef TIDEMARK_RECSTAT_H
 #define TIDEMARK_RECSTAT_H
 
+#include "../bpf/record.h"
 #include "out.h"
 #include "tidemark.h"
 
@@ -16,6 +17,11 @@ struct recstat *recstat_open(const struct tidemark *t, struct packets *packets, 
 /* Once a second; with `now_ns` 0 at the end: whatever the time. Never fails: it is only told. */
 void recstat_second(struct recstat *s, __u64 now_ns);
 void recstat_close(struct recstat *s);
+
+/* Each class: its counts since the datapath is up, and what the recorder last said. -errno. */
+typedef void (*recstat_fn)(const struct class *c, const struct tally *counts,
+			   const struct retention *held, void *ctx);
+int recstat_each(const struct tidemark *t, recstat_fn fn, void *ctx);
 
 /* For `show record`: what the kernel has, and what the recorder last said of its side. */
 extern const struct out_column recstat_columns[];

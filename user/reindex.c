@@ -122,7 +122,7 @@ static int packet_read(struct reindexing *r, const unsigned char *at, __u32 leng
 	out = (p.flags & PCAPNG_DIRECTION) == PCAPNG_OUT;
 	entry.forward = out != !!(p.flags & PCAPNG_PROMISCUOUS);
 	flags |= entry.forward ? PACKET_FORWARD : 0;
-	flags |= d->linktype == PCAPNG_LINK_RAW ? PACKET_L3 : 0;
+	flags |= dissect_flags(d->linktype);
 	track.flow.node = d->node;
 	dissect(&r->dissector, p.frame, p.kept, p.wire, flags, &track, &more);
 	track.device = d->device;

@@ -124,14 +124,58 @@ int run_mark(struct run *run)
 	return now && !run->marking ? -EIO : 0;
 }
 
+/* What `up` was told of peers stays; what a daemon before us was told does not. */
+int run_peers(struct run *run, const struct peer_options *was)
+{
+	static const struct peer_options none;
+	struct tidemark *t = &run->t;
+	int err = peers_set(t, &run->file.options.peers,
+			    was			     ? was
+			    : t->settings->temporary ? NULL
+						     : &none);
+
+	if (!err)
+		peers_older(t);
+	return err;
+}
+
+int run_record(struct run *run)
+{
+	struct config_record *now = run->file.config->record;
+	int err = 0;
+
+	if (!now) {
+		serve_close(run->serve);
+		run->serve = NULL;
+		recording_close(run->recording);
+		run->recording = NULL;
+	} else if (run->recording) {
+		err = recording_set(run->recording, now);
+	} else {
+		run->recording = recording_open(&run->t, run->base, now);
+		err = run->recording ? 0 : -EIO;
+	}
+	if (!err && now && run->serve) {
+		err = serve_set(run->serve, &now->serve);
+	} else if (!err && now) {
+		run->serve = serve_open(run->base, &now->serve);
+		err = run->serve ? 0 : -EIO;
+	}
+	run->queries = (struct queryapi){ run->base, run->serve };
+	run->daemon.serve = run->metrics.serve = run->serve;
+	run->daemon.recording = run->recording ? recording_dir(run->recording) : NULL;
+	return err;
+}
+
 int run_api(struct run *run, const struct config *before)
 {
 	const struct config_api *now = run->file.config->api;
 	const struct config_metrics *metrics = run->file.config->metrics;
 	struct http_options o;
 
-	/* Routes of marks come and go with them. */
-	if (!before || !same_api(before->api, now) || !before->mark != !run->file.config->mark) {
+	/* Routes of marks and queries come and go with them. */
+	if (!before || !same_api(before->api, now) || !before->mark != !run->file.config->mark ||
+	    !before->record != !run->file.config->record) {
 		http_close(run->http);
 		run->http = NULL;
 		if (now) {
@@ -143,6 +187,8 @@ int run_api(struct run *run, const struct config *before)
 			http_routes(run->http, api_routes, &run->api);
 			if (run->marking)
 				http_routes(run->http, marking_routes, run->marking);
+			if (run->serve)
+				http_routes(run->http, queryapi_routes, &run->queries);
 		}
 	}
 	run->daemon.listen = now ? now->listen : NULL;
@@ -271,7 +317,11 @@ static int apply(struct run *run, const struct config_file *before)
 	if (!err)
 		err = run_mark(run);
 	if (!err)
+		err = run_record(run);
+	if (!err)
 		err = run_api(run, before->config);
+	if (!err)
+		err = run_peers(run, &before->options.peers);
 	if (err)
 		return err;
 	skews_undo(run, &before->options);

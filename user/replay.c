@@ -14,6 +14,7 @@
 #include <bpf/libbpf.h>
 
 #include "capture.h"
+#include "linktype.h"
 #include "log.h"
 #include "packets.h"
 #include "physical.h"
@@ -51,50 +52,6 @@ struct replay {
 	int program;
 };
 
-static __u16 sll_type(__u16 protocol)
-{
-	return protocol >= 0x600 ? protocol : 0; /* 802.3 and the like: no ethertype */
-}
-
-/* Where IP begins and what is to be written in front of it; -EPROTONOSUPPORT. */
-static int link_header(const struct waiting *w, const __u8 *bytes, __u32 *skip, __u16 *type)
-{
-	__u32 family;
-
-	*skip = 0;
-	*type = 0;
-	switch (w->linktype) {
-	case LINKTYPE_RAW:
-	case LINKTYPE_IPV4:
-	case LINKTYPE_IPV6:
-		if (w->kept)
-			*type = bytes[0] >> 4 == 6 ? ETHERTYPE_IPV6 : ETHERTYPE_IP;
-		return 0;
-	case LINKTYPE_LINUX_SLL:
-		*skip = 16;
-		if (w->kept >= 16)
-			*type = sll_type(bytes[14] << 8 | bytes[15]);
-		return 0;
-	case LINKTYPE_LINUX_SLL2:
-		*skip = 20;
-		if (w->kept >= 20)
-			*type = sll_type(bytes[0] << 8 | bytes[1]);
-		return 0;
-	case LINKTYPE_NULL: /* in the byte order of who captured: either */
-	case LINKTYPE_LOOP:
-		*skip = 4;
-		if (w->kept < 4)
-			return 0;
-		family = bytes[0] ? bytes[0] : bytes[3];
-		*type = family == 2 ? ETHERTYPE_IP
-			: family == 10 || family == 24 || family == 28 || family == 30
-				? ETHERTYPE_IPV6
-				: 0;
-		return 0;
-	}
-	return -EPROTONOSUPPORT;
-}
-
 /* The kernel sees Ethernet, whatever the file has; sizes count as they would there. */
 static int head_make(struct head *head, const struct waiting *w, const __u8 *bytes)
 {
@@ -103,7 +60,7 @@ static int head_make(struct head *head, const struct waiting *w, const __u8 *byt
 	int err;
 
 	if (w->linktype != LINKTYPE_ETHERNET) {
-		err = link_header(w, bytes, &skip, &type);
+		err = link_header(w->linktype, bytes, w->kept, &skip, &type);
 		if (err)
 			return err;
 		if (skip > w->kept)
@@ -150,6 +107,8 @@ static int replay_kept(void *ctx, void *data, size_t size)
 	if (w->linktype == LINKTYPE_RAW || w->linktype == LINKTYPE_IPV4 ||
 	    w->linktype == LINKTYPE_IPV6)
 		packet.flags |= PACKET_L3;
+	else if (w->linktype != LINKTYPE_ETHERNET)
+		packet.flags |= PACKET_LINK(w->linktype);
 	packet.track.device = w->interface + 1;
 	/* Not yet: we may have changed CPUs, and then a part lies in another ring. */
 	r->packet[w - r->waiting] = packet;

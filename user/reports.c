@@ -28,12 +28,14 @@ struct reports {
 	struct tidemark *t;
 	struct reports_options o;
 	enum reports_how how;
+	bool attached; /* or tried */
 	reports_fn fn;
 	void *ctx;
 	struct ring_buffer *ring;
 	struct reported **buckets;
 	unsigned buckets_n, live;
 	__u32 tick, hz;
+	__u32 since; /* tick when this was opened */
 	__u64 now_ns;
 	struct reports_counts counts;
 };
@@ -381,6 +383,22 @@ static void periods(struct reports *r)
 			at = (*at)->next_ns <= r->now_ns ? flow_look(r, at) : &(*at)->next;
 }
 
+/* Has it come and gone while the ring had no room for any report of it? */
+static bool is_missed(const struct reports *r, const struct flow *f)
+{
+	return is_over(f) && !(f->notes & FLOW_TOLD) && (__s32)(f->last - r->since) > 0;
+}
+
+/* The table is the kernel's: it sets the bit. */
+static void told_set(const struct reports *r, const struct flow_key *key)
+{
+	struct mark_call call = { .told = 1 };
+	LIBBPF_OPTS(bpf_test_run_opts, opts, .ctx_in = &call, .ctx_size_in = sizeof(call));
+
+	memcpy(call.key, key, sizeof(call.key));
+	bpf_prog_test_run_opts(r->t->mark_touch, &opts);
+}
+
 /* Flows that the table has and we do not: older than this run, or their report was lost. */
 static void adopt_from(struct reports *r, enum map map)
 {
@@ -392,12 +410,20 @@ static void adopt_from(struct reports *r, enum map map)
 
 	for (unsigned n = 0; !err && n < 4 * REPORTS_FLOWS_MAX; n++, key = next) {
 		err = bpf_map_get_next_key(r->t->map[map], &key, &next);
-		if (bpf_map_lookup_elem(r->t->map[map], &key, &f) || is_over(&f))
+		if (bpf_map_lookup_elem(r->t->map[map], &key, &f) ||
+		    (is_over(&f) && !is_missed(r, &f)))
 			continue;
 		report_of(r, &key, &f, &report);
+		if (is_over(&f)) {
+			report.type = REPORT_end;
+			report.wall_ns -= idle_ns(r, &f);
+		}
 		flow = *slot_of(r, &key);
-		if (idle_ns(r, &f) <= r->o.idle_ns && (!flow || !is_same(flow, &report)))
-			record(r, &report, sizeof(report));
+		if (!is_wanted(r, &report) || idle_ns(r, &f) > r->o.idle_ns ||
+		    (flow && is_same(flow, &report)))
+			continue;
+		record(r, &report, sizeof(report));
+		told_set(r, &key);
 	}
 }
 
@@ -434,7 +460,16 @@ static void times_read(struct reports *r)
 void reports_step(struct reports *r)
 {
 	__u64 lost;
+	int err;
 
+	if (!r->attached) {
+		r->attached = true;
+		err = sockets_attach(r);
+		if (err)
+			log_warn("sockets are not asked (%s): of connections there is what packets "
+				 "say",
+				 strerror(-err));
+	}
 	times_read(r);
 	ring_buffer__consume(r->ring);
 	lost = lost_read(r);
@@ -468,10 +503,12 @@ struct reports *reports_open(struct tidemark *t, const struct reports_options *o
 	r->ring = ring_buffer__new(t->map[MAP_reports], record, r, NULL);
 	if (!r->buckets || !r->ring)
 		goto fail;
-	err = sockets_attach(r);
+	err = o->later ? 0 : sockets_attach(r);
 	if (err)
 		goto fail;
+	r->attached = !o->later;
 	times_read(r);
+	r->since = r->tick;
 	/* What lies there is of an earlier run: the table knows it as well, and what became of it. */
 	r->o.whose = REPORTS_NONE;
 	ring_buffer__consume(r->ring);

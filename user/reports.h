@@ -36,6 +36,7 @@ struct reports_options {
 	__u64 idle_tcp_ns; /* and one of TCP that has no socket here */
 	__u16 ignore_port; /* of UDP, either end: our own fireflies */
 	bool plain;	   /* even where there is BTF */
+	bool later; /* sockets are asked from the first step on: loading that takes a while */
 };
 
 #define REPORTS_OPTIONS_DEFAULT                                                           \

@@ -4,6 +4,7 @@
 #include <argp.h>
 #include <errno.h>
 #include <limits.h>
+#include <malloc.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,6 +16,7 @@
 #include "config_api.h"
 #include "config_trace.h"
 #include "flowdgo.h"
+#include "live.h"
 #include "log.h"
 #include "loop.h"
 #include "notify.h"
@@ -52,7 +54,9 @@ static int options_merge(struct datapath_options *to, const struct datapath_opti
 {
 	if (append(&to->selectors, &to->selectors_n, sizeof(*to->selectors), more->selectors,
 		   more->selectors_n) ||
-	    append(&to->skews, &to->skews_n, sizeof(*to->skews), more->skews, more->skews_n)) {
+	    append(&to->skews, &to->skews_n, sizeof(*to->skews), more->skews, more->skews_n) ||
+	    append(&to->peers.peers, &to->peers.peers_n, sizeof(*to->peers.peers),
+		   more->peers.peers, more->peers.peers_n)) {
 		log_error("out of memory");
 		return 1;
 	}
@@ -62,6 +66,18 @@ static int options_merge(struct datapath_options *to, const struct datapath_opti
 			return 2;
 		}
 		to->interfaces[to->interfaces_n++] = more->interfaces[i];
+	}
+	if (more->peers.max_ahead_given) {
+		to->peers.max_ahead_given = true;
+		to->peers.max_ahead_ns = more->peers.max_ahead_ns;
+	}
+	for (size_t i = 0; i < more->peers.no_stamp_n; i++) {
+		if (to->peers.no_stamp_n == PEER_PORTS) {
+			log_error("--no-stamp-port: more than %d with those of the file",
+				  PEER_PORTS);
+			return 2;
+		}
+		to->peers.no_stamp[to->peers.no_stamp_n++] = more->peers.no_stamp[i];
 	}
 	to->sizes.flows = more->sizes.flows ? more->sizes.flows : to->sizes.flows;
 	to->sizes.nodes = more->sizes.nodes ? more->sizes.nodes : to->sizes.nodes;
@@ -134,7 +150,7 @@ static int datapath_adopt(struct run *run)
 		return 1;
 	}
 	state_load(t);
-	if (interfaces_have(t, o))
+	if (run_peers(run, NULL) || interfaces_have(t, o))
 		return 1;
 	if (t->settings->temporary) /* what a trace or a run made for itself is ours now */
 		t->settings->temporary = keeps(&run->file) ? 0 : DATAPATH_OF_RUN;
@@ -223,6 +239,7 @@ static int serve(struct run *run)
 	if (!signals || !seconds || (watchdog_ns && !watched)) {
 		log_error("cannot wait for events: %s", strerror(ENOMEM));
 	} else if (!tracer_start(run->tracer)) {
+		malloc_trim(0); /* loading took much that is never needed again */
 		daemon_save(&run->daemon);
 		notify("READY=1\nSTATUS=watching %u nodes", node_count(&run->t));
 		if (!loop_run(run->base)) {
@@ -239,6 +256,7 @@ static int serve(struct run *run)
 static int start(struct run *run)
 {
 	int status = datapath_open(run);
+	struct sink *live;
 
 	if (status)
 		return status;
@@ -256,7 +274,11 @@ static int start(struct run *run)
 	run->daemon.config = run->config_path;
 	run->daemon.since_ns = physical_now_ns();
 	run->api.daemon = &run->daemon;
-	if (run_sinks(run, NULL) || run_mark(run) || run_api(run, NULL))
+	live = live_open(&run->t, run->base, tracer_lines(run->tracer));
+	if (!live)
+		return 1;
+	tracer_add(run->tracer, live);
+	if (run_sinks(run, NULL) || run_mark(run) || run_record(run) || run_api(run, NULL))
 		return 1;
 	return serve(run);
 }
@@ -267,6 +289,9 @@ static int stop(struct run *run, int status)
 	bool gone = run->tracer && tracer_gone(run->tracer);
 
 	http_close(run->http);
+	serve_close(run->serve);
+	if (recording_close(run->recording))
+		status = status ? status : 1;
 	marking_close(run->marking);
 	if (run->daemon.t)
 		daemon_forget(&run->daemon);

@@ -8,6 +8,8 @@
 #include "api.h"
 #include "config.h"
 #include "marking.h"
+#include "queryapi.h"
+#include "recording.h"
 
 struct run {
 	const char *config; /* the file */
@@ -27,7 +29,10 @@ struct run {
 	struct daemon daemon;
 	struct metrics_source metrics;
 	struct api api;
-	struct marking *marking; /* NULL: the configuration has no section mark */
+	struct marking *marking;     /* NULL: the configuration has no section mark */
+	struct recording *recording; /* NULL: it has no section record; */
+	struct serve *serve;	     /* queries come and go with that */
+	struct queryapi queries;
 };
 
 /* Reads the configuration anew, options of the command line added. 0, or a status, said. */
@@ -36,6 +41,8 @@ int run_load(struct run *run, struct config_file *file);
 /* Make run->file so, `before` being what it was (NULL: nothing). -errno, said. */
 int run_sinks(struct run *run, const struct config *before);
 int run_mark(struct run *run);
+int run_peers(struct run *run, const struct peer_options *was);
+int run_record(struct run *run);
 int run_api(struct run *run, const struct config *before);
 
 /* Nodes are those of run->file: those that are not go, those that are not there come. */

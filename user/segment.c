@@ -17,6 +17,11 @@
 
 #define BUFFER_FLUSH (256U << 10) /* written out when so much is there */
 #define BUFFER_MOST (1U << 20)	  /* kept while the disk takes nothing */
+/*
+ * A file is full with so many flows, too. In a flood each packet is one, which takes more
+ * memory than disk: twice 200 bytes here, and as much again while the file before is sealed.
+ */
+#define TRACKS_MOST (1U << 16)
 
 struct segments {
 	struct segments_options o;
@@ -248,6 +253,13 @@ static size_t comment_make(struct segments *s, const struct packet *p, __u32 tra
 	return used;
 }
 
+static __u16 linktype_of(const struct packet *p)
+{
+	if (p->flags >> PACKET_LINK_SHIFT)
+		return (__u16)((p->flags >> PACKET_LINK_SHIFT) - 1);
+	return p->flags & PACKET_L3 ? PCAPNG_LINK_RAW : PCAPNG_LINK_ETHERNET;
+}
+
 /* The number of the track, known to file and journal. */
 static __s64 track_make(struct segments *s, const struct packet *p, __u32 hash)
 {
@@ -260,8 +272,7 @@ static __s64 track_make(struct segments *s, const struct packet *p, __u32 hash)
 	bare.mark = bare.pid = 0;
 	memset(bare.comm, 0, sizeof(bare.comm));
 	flow = catalog_track(&s->flows, &bare);
-	interface = interface_make(s, p->track.flow.node, p->track.device,
-				   p->flags & PACKET_L3 ? PCAPNG_LINK_RAW : PCAPNG_LINK_ETHERNET);
+	interface = interface_make(s, p->track.flow.node, p->track.device, linktype_of(p));
 	if (flow < 0 || interface < 0)
 		return -ENOMEM;
 	s->c.tracks[track].said = (__u32)flow;
@@ -344,7 +355,7 @@ int segments_write_hashed(struct segments *s, const struct packet *p, const void
 	if (room_make(s, s->buffered + wanted))
 		return -ENOMEM;
 	err = packet_put(s, p, bytes, hash);
-	if (!err && s->written + s->buffered >= s->o.file_bytes)
+	if (!err && (s->written + s->buffered >= s->o.file_bytes || s->c.tracks_n >= TRACKS_MOST))
 		segment_end(s); /* a full disk: tried again at the next packet or tick */
 	return err;
 }

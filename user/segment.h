@@ -22,7 +22,8 @@ struct segments_options {
 	__u64 budget_bytes;	/* of packets and their indexes together; 0: no limit */
 	__u64 age_ns;		/* files whose last packet is older are deleted; 0: never */
 	__u64 flow_bytes;	/* of flow records, kept longer than packets */
-	bool zstd;		/* sealed files are compressed, in the background */
+	bool zstd;		/* sealed files are compressed, in the background, */
+	__u64 zstd_after_ns;	/* once their last packet is so old */
 	const char *key_file;	/* not built: refused with ENOTSUP */
 };
 

@@ -16,11 +16,13 @@
 #include "segment_pack.h"
 #include "segment_seal.h"
 
+#define JOBS_MOST 8 /* waiting, each with the memory of a catalog */
+
 /* A sealed segment, as far as budgets ask. */
 struct kept {
 	char base[STORE_NAME_MAX];
 	__u64 bytes, first_ns, last_ns;
-	bool packed; /* compressed or encrypted, if it should be */
+	bool packed; /* compressed, or it cannot be */
 };
 
 struct job {
@@ -37,10 +39,11 @@ struct sealer {
 	pthread_t thread;
 	bool running;
 	pthread_mutex_t mutex;
-	pthread_cond_t wake;
+	pthread_cond_t wake, taken;
 
 	/* under the mutex */
 	struct job *first, **last;
+	unsigned jobs;
 	bool stop, expire;
 	__u64 now_ns, open_bytes;
 	struct kept *kept; /* oldest first */
@@ -177,9 +180,11 @@ static void segment_delete(int dir, const char *base)
 static int kept_add(struct sealer *s, const char *base, __u64 first_ns, __u64 last_ns)
 {
 	struct kept kept = { .first_ns = first_ns, .last_ns = last_ns };
+	char text[STORE_NAME_MAX + 16];
 
 	strcpy(kept.base, base);
 	kept.bytes = segment_bytes(s->dir, base);
+	kept.packed = faccessat(s->dir, store_file(text, base, STORE_PLAIN), F_OK, 0);
 	if (array_grow((void **)&s->kept, &s->kept_room, s->kept_n + 1, sizeof(*s->kept)))
 		return -ENOMEM;
 	s->kept[s->kept_n++] = kept;
@@ -212,13 +217,44 @@ static void expire(struct sealer *s)
 		memmove(s->kept, s->kept + n, s->kept_n * sizeof(*s->kept));
 }
 
+/* ---- aging ------------------------------------------------------------------------------------ */
+
+/*
+ * The oldest file that is due; none: -ENOENT. A file is read while it is fresh, mostly, and a
+ * recorder has better to do just when it has filled one. Called and left with the mutex held,
+ * which is not needed for `kept`: nobody else changes it.
+ */
+static int age_one(struct sealer *s)
+{
+	__u64 bytes;
+	__u32 n = 0;
+	int err;
+
+	while (n < s->kept_n && (s->kept[n].packed || s->now_ns < s->kept[n].last_ns ||
+				 s->now_ns - s->kept[n].last_ns < s->o.zstd_after_ns))
+		n++;
+	if (!s->o.zstd || !s->o.zstd_after_ns || n == s->kept_n)
+		return -ENOENT;
+	pthread_mutex_unlock(&s->mutex);
+	err = segment_pack(s->dir, s->kept[n].base, &s->o);
+	if (err)
+		log_error("%s/%s: not compressed: %s; it stays as it is", s->path, s->kept[n].base,
+			  strerror(-err));
+	bytes = segment_bytes(s->dir, s->kept[n].base);
+	pthread_mutex_lock(&s->mutex);
+	s->kept[n].packed = true;
+	s->bytes += bytes - s->kept[n].bytes;
+	s->kept[n].bytes = bytes;
+	return 0;
+}
+
 /* ---- the thread ------------------------------------------------------------------------------- */
 
 static void job_do(struct sealer *s, struct job *job)
 {
 	int err = segment_seal(s->dir, job->base, job->fd, &job->c);
 
-	if (!err && (s->o.zstd || s->o.key_file))
+	if (!err && s->o.zstd && !s->o.zstd_after_ns)
 		err = segment_pack(s->dir, job->base, &s->o);
 	if (err)
 		log_error("%s/%s: not sealed: %s; it will be at the next start", s->path, job->base,
@@ -251,10 +287,12 @@ static void *sealer_run(void *arg)
 			s->first = job->next;
 			if (!s->first)
 				s->last = &s->first;
+			s->jobs--;
+			pthread_cond_signal(&s->taken);
 			pthread_mutex_unlock(&s->mutex);
 			job_do(s, job);
 			pthread_mutex_lock(&s->mutex);
-		} else {
+		} else if (s->stop || age_one(s)) {
 			pthread_cond_wait(&s->wake, &s->mutex);
 		}
 	}
@@ -307,6 +345,7 @@ int sealer_start(struct sealer **sealer, const struct segments_options *options,
 	s->last = &s->first;
 	pthread_mutex_init(&s->mutex, NULL);
 	pthread_cond_init(&s->wake, NULL);
+	pthread_cond_init(&s->taken, NULL);
 	*sealer = s;
 	err = inventory(s, recovered);
 	if (err) {
@@ -331,6 +370,10 @@ int sealer_add(struct sealer *s, const char *base, int fd, struct catalog *c)
 	job->c = *c;
 	memset(c, 0, sizeof(*c));
 	pthread_mutex_lock(&s->mutex);
+	/* Who writes waits rather than fill the memory: what waits for it is counted, and bounded. */
+	while (s->jobs >= JOBS_MOST)
+		pthread_cond_wait(&s->taken, &s->mutex);
+	s->jobs++;
 	*s->last = job;
 	s->last = &job->next;
 	pthread_cond_signal(&s->wake);
@@ -379,6 +422,7 @@ int sealer_stop(struct sealer *s)
 	err = s->err;
 	pthread_mutex_destroy(&s->mutex);
 	pthread_cond_destroy(&s->wake);
+	pthread_cond_destroy(&s->taken);
 	free(s->kept);
 	free(s);
 	return err;

@@ -37,6 +37,7 @@ struct socket_sink {
 	struct listen_owner owner;
 	char *where;
 	int fd;
+	bool greets;
 	struct waiter *accepts;
 	struct reader *readers[READERS_MOST];
 	__u64 second_ns;
@@ -170,6 +171,9 @@ static void accepted(int fd, void *ctx)
 	reader->readable = loop_readable(s->base, peer, false, reader_readable, reader);
 	s->readers[i] = reader;
 	s->sink.stats.readers++;
+	s->sink.lines = true;
+	if (s->greets && send(peer, "\n", 1, MSG_NOSIGNAL | MSG_DONTWAIT) != 1)
+		reader->gone = true;
 }
 
 static int socket_event(struct sink *sink, const struct sink_event *event)
@@ -218,6 +222,7 @@ static void socket_tick(struct sink *sink, __u64 now_ns)
 		if (second && gaps_any(&reader->gaps) && waiting(reader) <= QUEUE_BYTES / 2)
 			gaps_tell(&reader->gaps, s->lines, GAP_READER, queue_add, reader);
 	}
+	sink->lines = sink->stats.readers > 0; /* else nobody need write any */
 }
 
 static int socket_close(struct sink *sink, int status)
@@ -232,7 +237,8 @@ static int socket_close(struct sink *sink, int status)
 		reader_free(s->readers[i]);
 	}
 	if (s->fd >= 0) {
-		unlink(s->where);
+		if (*s->where == '/')
+			unlink(s->where);
 		close(s->fd);
 	}
 	free(s->where);
@@ -256,6 +262,7 @@ struct sink *sink_socket_open(const struct sink_socket_options *o, struct event_
 	s->lines = lines;
 	s->owner = listen_owner(o->uid, o->gid);
 	s->fd = -1;
+	s->greets = o->greets;
 	s->where = strdup(o->path);
 	if (listen_parse(address, &at, &len, &open))
 		log_error("%s: not a path for a socket; absolute, at most 107 letters", o->path);
@@ -270,7 +277,6 @@ struct sink *sink_socket_open(const struct sink_socket_options *o, struct event_
 	s->sink = (struct sink){
 		.kind = "socket",
 		.where = s->where,
-		.lines = true,
 		.event = socket_event,
 		.tick = socket_tick,
 		.close = socket_close,

@@ -23,6 +23,7 @@ struct sink_write_options {
 struct sink_socket_options {
 	char *path;
 	unsigned *uid, *gid; /* who may read besides root; NULL: nobody */
+	bool greets;	     /* with an empty line, once a reader will get what comes */
 };
 
 struct sink_otlp_options {

@@ -38,7 +38,7 @@
 #define NAMESPACES 16384
 #define HEIRS 16384
 #define NEWCOMERS_BYTES (64 << 10)
-#define REPORTS_BYTES (1 << 20) /* a thousand connections while the reader is kept waiting */
+#define REPORTS_BYTES (256 << 10) /* what it has no room for is found in the table */
 
 const char *const map_names[MAPS_NR] = {
 #define X(name) #name,

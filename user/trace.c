@@ -12,6 +12,7 @@
 #include "cmd.h"
 #include "datapath.h"
 #include "event.h"
+#include "live.h"
 #include "log.h"
 #include "loop.h"
 #include "print.h"
@@ -28,6 +29,7 @@ struct trace {
 	struct discover_choice choice;
 	bool json, schema;
 	bool open;   /* the datapath: ours to tidy up */
+	int live;    /* a daemon has it, and gives us its events here; or -1 */
 	__u32 *only; /* ids of nodes to print, none: all */
 	size_t only_n;
 	__u64 duration_ns;
@@ -125,6 +127,61 @@ static int trace_adopt(struct trace *trace)
 	return status;
 }
 
+/* What would have to be done by whoever reads the events, which is the daemon. */
+static const char *not_ours(const struct trace *trace)
+{
+	const struct datapath_options *o = &trace->o;
+
+	return o->interfaces_n ? "-i"
+	       : o->peers.peers_n || o->peers.no_stamp_n || o->peers.max_ahead_given
+		       ? "--peer and what goes with it"
+	       : o->skews_n		 ? "--skew"
+	       : o->every_packet	 ? "--every-packet"
+	       : o->clock_per_host	 ? "--clock"
+	       : trace->kept.write.dir	 ? "--write"
+	       : trace->kept.socket.path ? "--socket"
+	       : trace->kept.otlp.url	 ? "--otlp"
+					 : NULL;
+}
+
+/* Somebody reads the events already. A daemon gives them to us too; another trace does not. */
+static int trace_second(struct trace *trace)
+{
+	struct tidemark *t = &trace->t;
+	const char *option = not_ours(trace);
+	int status;
+
+	trace->live = live_connect(t);
+	if (trace->live < 0) {
+		log_error("events are being read by process %d, and only one can; stop that first",
+			  t->settings->reader);
+		return 1;
+	}
+	if (option) {
+		log_error("%s: is the daemon's to do, process %d, which reads the events; put it "
+			  "into its configuration (`tidemark show daemon` says which file)",
+			  option, t->settings->reader);
+		return 2;
+	}
+	status = datapath_only(t, &trace->o, &trace->only, &trace->only_n);
+	tidemark_unlock(t);
+	return status;
+}
+
+static int trace_live(struct trace *trace)
+{
+	const struct live_options o = {
+		.log = trace->file,
+		.log_name = trace->file_name,
+		.json = trace->json,
+		.only = trace->only,
+		.only_n = trace->only_n,
+		.duration_ns = trace->duration_ns,
+	};
+
+	return live_print(&trace->t, trace->live, &o);
+}
+
 /* Find the datapath, or make one for as long as we run. */
 static int trace_open(struct trace *trace)
 {
@@ -141,11 +198,8 @@ static int trace_open(struct trace *trace)
 		if (status)
 			return status;
 	}
-	if (tidemark_read_events(t)) {
-		log_error("events are being read by process %d, and only one can; stop that first",
-			  t->settings->reader);
-		return 1;
-	}
+	if (tidemark_read_events(t))
+		return trace_second(trace);
 	status = err ? 0 : trace_adopt(trace);
 	if (status)
 		return status;
@@ -232,7 +286,9 @@ static const char doc[] =
 	"direction, with nothing else of that node in between.\n"
 	"\n"
 	"If the datapath is up (`tidemark up`), it is used and stays. If not, it is brought up for "
-	"as long as this runs.\n"
+	"as long as this runs. If a daemon reads it (`tidemark run`), its events are printed, by any "
+	"number of traces; what changes the datapath or where events go is then the daemon's: -i, "
+	"--peer, --skew, --every-packet, --clock, --write, --socket and --otlp are refused.\n"
 	"\n"
 	"Examples:\n"
 	"\n"
@@ -279,7 +335,7 @@ const struct argp trace_argp = {
 
 int cmd_trace(int argc, char **argv)
 {
-	struct trace trace = {};
+	struct trace trace = { .live = -1 };
 	int status;
 
 	argp_parse(&trace_argp, argc, argv, 0, NULL, &trace);
@@ -297,6 +353,6 @@ int cmd_trace(int argc, char **argv)
 	trace.choice = datapath_choice(&trace.o);
 	status = trace_open(&trace);
 	if (!status)
-		status = trace_run(&trace);
+		status = trace.live < 0 ? trace_run(&trace) : trace_live(&trace);
 	return trace_close(&trace, status);
 }
