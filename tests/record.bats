@@ -360,6 +360,21 @@ stats_sum() { # FIELD
 	nothing_attached
 }
 
+@test "a record deleted while it is written is said at once, and its packets are counted" {
+	quiet_wire
+	trace_make 500 100
+	record_start -d "$OUT" -n netns:b
+	replay -r 40000
+	await 10 holds "stored_packets" = 500
+	rm -r "$OUT"
+	await_line "$DIR/record.words" 'deleted while it is written; stop, and record anew'
+	status=0
+	record_stop || status=$?
+	[ "$status" = 1 ]
+	grep -q 'class all: 500 packets were lost' "$DIR/record.words"
+	nothing_attached
+}
+
 @test "one flow's cutoff is suspended and a host given a class while it runs" {
 	node a b
 	wire a b 1

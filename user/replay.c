@@ -154,8 +154,9 @@ static int file_read(struct replay *r)
 		*w =
 			(struct waiting){ p.wall_ns, r->used,	  p.kept,
 					  p.wire,    p.interface, p.linktype };
-		memcpy(r->bytes + r->used, p.bytes, p.kept);
-		if (head_make(&r->heads[r->n], w, p.bytes)) {
+		if (p.kept) /* a frame of no bytes has no address either */
+			memcpy(r->bytes + r->used, p.bytes, p.kept);
+		if (head_make(&r->heads[r->n], w, r->bytes + r->used)) {
 			log_error(
 				"%s: link type %u; known are Ethernet, raw IP, Linux cooked (SLL, "
 				"SLL2) and BSD loopback",

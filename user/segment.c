@@ -48,6 +48,8 @@ struct segments {
 	__u64 last_expiry_ns;
 	__u64 batch_packets; /* of stats.packets, those in the journal or `journal_out` */
 	__u64 told_packets;  /* of these, those a reader can see */
+	__u64 file_packets;  /* those before the file being written */
+	bool gone;	     /* someone has deleted it */
 	struct segments_stats stats;
 };
 
@@ -160,6 +162,8 @@ static int segment_begin(struct segments *s)
 	s->journal_out.len = 0;
 	s->journal_end = 0;
 	s->written = 0;
+	s->file_packets = s->stats.packets;
+	s->gone = false;
 	journal_head(&s->journal_out, s->class_name, s->host);
 	journal_batch(&s->journal, 0, &s->journal_out);
 	snprintf(comment, sizeof(comment), "class %s, host %s", s->class_name, s->host);
@@ -402,10 +406,27 @@ int segments_gap(struct segments *s, __u32 node, __u64 from_ns, __u64 to_ns, __u
 
 /* ---- the class ------------------------------------------------------------------------------- */
 
+/* Deleted under our hands: writing goes well, and nobody will ever read it. */
+static int presence_check(struct segments *s)
+{
+	struct stat st;
+
+	if (s->fd < 0 || fstat(s->fd, &st) || st.st_nlink)
+		return 0;
+	if (!s->gone)
+		log_error("%s/%s: deleted while it is written; stop, and record anew", s->path,
+			  s->base);
+	s->gone = true;
+	s->told_packets = s->file_packets;
+	return -ENOENT;
+}
+
 int segments_tick(struct segments *s, __u64 now_ns)
 {
 	int err = flush(s);
 
+	if (!err)
+		err = presence_check(s);
 	if (!err && s->fd >= 0 && s->written >= s->o.file_bytes)
 		err = segment_end(s);
 	/* Age is looked at once a second, and once after a clock was set back. */
