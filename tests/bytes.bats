@@ -58,8 +58,8 @@ while True:
     print("same", hear(c, int(sys.argv[2])), flush=True)
     c.close()
 ' "$2" "$3"
+	await_line "$DIR/python3.out" listening
 	mv "$DIR/python3.out" "$DIR/bulk.out"
-	await_line "$DIR/bulk.out" listening
 }
 
 bulk() { # NODE ADDRESS PORT BYTES

@@ -47,11 +47,11 @@ teardown() {
 	host_trace b "${peers[@]}"
 	host_trace c "${peers[@]}" --skew c=-2h
 	start b "$chatter" 7000 10.2.0.2 fd00:2::2 8
+	await_line "$DIR/gen_chatter.out" ready
 	mv "$DIR/gen_chatter.out" "$DIR/b.out"
 	local b=$PID
 	start c "$chatter" 7000 10.3.0.2 fd00:3::2 8
 	local c=$PID
-	await_line "$DIR/b.out" ready
 	await_line "$DIR/gen_chatter.out" ready
 	in_node a "$chatter" 7000 10.1.0.2 fd00:1::2 8 $((MESSAGES / 8)) <<<go >"$DIR/a.out"
 	await_end "$b" && await_end "$c"
