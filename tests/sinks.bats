@@ -171,7 +171,7 @@ taken() { # SINK COUNT
 
 	run_start <<-EOF
 	nodes: [netns:client, netns:server]
-	trace: {socket: {path: $DIR/events}, every_packet: true}
+	trace: {socket: {path: $DIR/events}, every_packet: true, ring: 16m}
 	EOF
 	read_socket quick
 	mkfifo "$DIR/go"
