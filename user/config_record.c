@@ -69,7 +69,6 @@ const cyaml_schema_field_t config_record_fields[] = {
 	STRINGS("interfaces", struct config_record, interfaces, DATAPATH_INTERFACES),
 	STRING("ring", POINTER, struct config_record, ring),
 	STRING("stats", POINTER, struct config_record, stats),
-	STRING("key", POINTER, struct config_record, key),
 	CYAML_FIELD_BOOL("zstd", OPTIONAL, struct config_record, zstd),
 	CYAML_FIELD_MAPPING_PTR("socket", POINTER, struct config_record, socket, socket_fields),
 	CYAML_FIELD_MAPPING_PTR("tls", POINTER, struct config_record, tls, tls_fields),
@@ -187,7 +186,6 @@ static int serve_check(const struct config_file *file, struct config_record *rec
 	int status = 0;
 
 	o->dir = record->dir;
-	o->key = record->key;
 	o->queries = record->queries ? *record->queries : SERVE_QUERIES;
 	if (o->queries < 1 || o->queries > SERVE_QUERIES_MOST)
 		return config_refuse(file, "record.queries", "not a number from 1 to %d",
@@ -253,12 +251,9 @@ int config_record_check(struct config_file *file)
 		return 0;
 	o = &record->options;
 	o->dir = record->dir;
-	o->key_file = record->key;
 	o->zstd = record->zstd;
 	o->stats_ns = RECORDER_STATS_NS;
 	status = absolute(file, "record.dir", record->dir);
-	if (!status)
-		status = absolute(file, "record.key", record->key);
 	if (!status)
 		status = config_span(file, "record.stats", record->stats, &o->stats_ns);
 	if (!status)

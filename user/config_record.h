@@ -23,7 +23,7 @@ struct config_record_tls {
 };
 
 struct config_record {
-	char *dir, *cutoff, *ring, *stats, *key;
+	char *dir, *cutoff, *ring, *stats;
 	bool zstd;
 	struct config_class *classes;
 	unsigned classes_count;

@@ -403,7 +403,6 @@ enum {
 	OPT_DURATION,
 	OPT_STATS,
 	OPT_ZSTD,
-	OPT_KEY,
 	OPT_REINDEX,
 	OPT_FROM,
 };
@@ -421,7 +420,6 @@ static const struct argp_option options[] = {
 	  0 },
 	{ "zstd", OPT_ZSTD, "AFTER", OPTION_ARG_OPTIONAL,
 	  "Compress files once they are full, or once their packets are so old: 90s, 2h, 7d", 0 },
-	{ "key", OPT_KEY, "FILE", 0, "Encrypt files once they are full, with the key in FILE", 0 },
 	{ "stats", OPT_STATS, "SPAN", 0, "A line for each class in DIR/stats.jsonl (default 10s)",
 	  0 },
 	{ "duration", OPT_DURATION, "SPAN", 0, "Stop after 90s, 15m, 2h...", 0 },
@@ -545,9 +543,6 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 		r->to.zstd = true;
 		if (arg)
 			span_set("zstd", arg, &r->to.zstd_after_ns);
-		return 0;
-	case OPT_KEY:
-		r->to.key_file = arg;
 		return 0;
 	case OPT_STATS:
 		span_set("stats", arg, &r->to.stats_ns);

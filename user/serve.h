@@ -17,8 +17,8 @@ struct serve;
 
 /* All of it stays the caller's, as long as the service is open or set to something else. */
 struct serve_options {
-	const char *dir, *key; /* of the record */
-	const char *path;      /* a unix socket; NULL: none */
+	const char *dir;  /* of the record */
+	const char *path; /* a unix socket; NULL: none */
 	const unsigned *uid, *gid;
 	const char *listen; /* of TLS; NULL: none */
 	struct sockaddr_storage at;
