@@ -4,7 +4,8 @@
 
 # shellcheck disable=SC2030,SC2031,SC2153	# PID is set by start; a test is a subshell: what it sets is its own
 
-load lab
+load lab.bash
+load record.bash
 
 setup() {
 	lab_make
@@ -19,49 +20,12 @@ teardown() {
 	return 0
 }
 
-trace_make() { # PACKETS FLOWS [ARGS...]
-	"$TESTS/gen_trace" -p "$1" -f "$2" "${@:3}" >"$DIR/trace.pcap"
-}
-
 frames() {
 	python3 "$BATS_TEST_DIRNAME/frames.py" "$@"
 }
 
 rec() { # ARGS...
 	"$TIDEMARK" record --pin-dir "$PIN" --state-dir "$STATE" "$@" 3>&-
-}
-
-# Two nodes and a wire on which only we speak.
-quiet_wire() {
-	node a b
-	ip link add wa netns a type veth peer name wb netns b
-	for end in a b; do
-		in_node "$end" sh -c 'echo 1 >/proc/sys/net/ipv6/conf/all/disable_ipv6' 2>/dev/null || :
-		ip -n "$end" link set "w$end" mtu 2000 arp off multicast off up
-	done
-}
-
-# Sets RECORDER. Returns when it receives.
-record_start() { # ARGS...
-	: >"$DIR/record.words"
-	"$TIDEMARK" record --pin-dir "$PIN" --state-dir "$STATE" "$@" \
-		2>"$DIR/record.words" </dev/null 3>&- &
-	RECORDER=$!
-	PIDS+=("$RECORDER")
-	await_line "$DIR/record.words" 'recording [0-9]+ nodes'
-}
-
-record_stop() {
-	local status=0
-
-	kill -TERM "$RECORDER"
-	wait "$RECORDER" || status=$?
-	cat "$DIR/record.words"
-	return $status
-}
-
-replay() { # [ARGS...]
-	in_node a "$TESTS/gen_replay" -i wa "$@" "$DIR/trace.pcap"
 }
 
 of_class() { # FIELD

@@ -4,52 +4,21 @@
 
 # shellcheck disable=SC2030,SC2031,SC2153	# PID is set by start; a test is a subshell: what it sets is its own
 
-load lab
+load lab.bash
+load record.bash
 
 setup() {
 	lab_make
 	TESTS=${BUILD:-.build}/tests
 	OUT=$DIR/record
 	[ -x "$TESTS/gen_trace" ] || skip 'no gen_trace: make packets'
-	node a b
-	ip link add wa netns a type veth peer name wb netns b
-	for end in a b; do
-		in_node "$end" sh -c 'echo 1 >/proc/sys/net/ipv6/conf/all/disable_ipv6' 2>/dev/null || :
-		ip -n "$end" link set "w$end" mtu 2000 arp off multicast off up
-	done
+	quiet_wire
 }
 
 teardown() {
 	lab_clean
 	mountpoint -q "$DIR/small" && umount "$DIR/small"
 	return 0
-}
-
-# Sets RECORDER. Returns when it receives.
-record_start() { # ARGS...
-	: >"$DIR/record.words"
-	"$TIDEMARK" record --pin-dir "$PIN" --state-dir "$STATE" "$@" \
-		2>"$DIR/record.words" </dev/null 3>&- &
-	RECORDER=$!
-	PIDS+=("$RECORDER")
-	await_line "$DIR/record.words" 'recording [0-9]+ nodes'
-}
-
-record_stop() {
-	local status=0
-
-	kill -TERM "$RECORDER"
-	wait "$RECORDER" || status=$?
-	cat "$DIR/record.words"
-	return $status
-}
-
-trace_make() { # PACKETS FLOWS [ARGS...]
-	"$TESTS/gen_trace" -p "$1" -f "$2" "${@:3}" >"$DIR/trace.pcap"
-}
-
-replay() { # [ARGS...]
-	in_node a "$TESTS/gen_replay" -i wa "$@" "$DIR/trace.pcap"
 }
 
 # From node a to b, one datagram after the other with its number, so many a second, until it

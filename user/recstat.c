@@ -70,21 +70,7 @@ const struct out_column recstat_columns[] = {
 
 static int tally_read(const struct tidemark *t, __u32 slot, struct tally *sum)
 {
-	int cpus = libbpf_num_possible_cpus();
-	struct tally *each = calloc(cpus, sizeof(*each));
-	__u64 *to = (__u64 *)sum;
-	int err = 0;
-
-	memset(sum, 0, sizeof(*sum));
-	if (!each)
-		return -ENOMEM;
-	if (bpf_map_lookup_elem(t->map[MAP_tallies], &slot, each))
-		err = -errno;
-	for (int cpu = 0; cpu < cpus && !err; cpu++)
-		for (size_t i = 0; i < sizeof(*sum) / sizeof(__u64); i++)
-			to[i] += ((const __u64 *)&each[cpu])[i];
-	free(each);
-	return err;
+	return tidemark_sum(t, MAP_tallies, slot, (__u64 *)sum, sizeof(*sum));
 }
 
 static __u32 ppm(__u64 lost, __u64 stored)

@@ -18,6 +18,7 @@
 #include "physical.h"
 #include "report.skel.h"
 #include "reports.h"
+#include "show.h"
 #include "tcp.skel.h"
 
 #define BUCKETS_LEAST 64
@@ -435,16 +436,9 @@ static void adopt(struct reports *r)
 
 static __u64 lost_read(const struct reports *r)
 {
-	int cpus = libbpf_num_possible_cpus();
-	struct counters all[cpus];
-	__u32 dir = DIR_OUT;
-	__u64 lost = 0;
+	struct counters out;
 
-	if (bpf_map_lookup_elem(r->t->map[MAP_counters], &dir, all))
-		return r->counts.lost;
-	for (int i = 0; i < cpus; i++)
-		lost += all[i].reason.report_lost;
-	return lost;
+	return counters_read(r->t, DIR_OUT, &out) ? r->counts.lost : out.reason.report_lost;
 }
 
 static void times_read(struct reports *r)

@@ -139,24 +139,9 @@ static int show_nodes(struct show *show)
 
 static const char *const dir_names[DIRS_NR] = { [DIR_IN] = "in", [DIR_OUT] = "out" };
 
-/* All CPUs added up: the struct is nothing but 64-bit counts. */
 int counters_read(const struct tidemark *t, __u32 dir, struct counters *sum)
 {
-	int cpus = libbpf_num_possible_cpus();
-	struct counters *each = calloc(cpus, sizeof(*each));
-	__u64 *to = (__u64 *)sum;
-	int err = 0;
-
-	memset(sum, 0, sizeof(*sum));
-	if (!each)
-		return -ENOMEM;
-	if (bpf_map_lookup_elem(t->map[MAP_counters], &dir, each))
-		err = -errno;
-	for (int cpu = 0; cpu < cpus && !err; cpu++)
-		for (size_t i = 0; i < sizeof(*sum) / sizeof(__u64); i++)
-			to[i] += ((const __u64 *)&each[cpu])[i];
-	free(each);
-	return err;
+	return tidemark_sum(t, MAP_counters, dir, (__u64 *)sum, sizeof(*sum));
 }
 
 enum { S_SHOW, S_STAGE, S_STATE, S_DIR, S_SEEN, S_DONE, S_VERDICT, S_WHAT };

@@ -505,6 +505,23 @@ int tidemark_watch_processes(struct tidemark *t)
 	return err;
 }
 
+int tidemark_sum(const struct tidemark *t, enum map map, __u32 key, __u64 *sum, size_t size)
+{
+	size_t cpus = (size_t)libbpf_num_possible_cpus(), counts = size / sizeof(*sum);
+	__u64 *each = calloc(cpus, size);
+	int err = 0;
+
+	memset(sum, 0, size);
+	if (!each)
+		return -ENOMEM;
+	if (bpf_map_lookup_elem(t->map[map], &key, each))
+		err = -errno;
+	for (size_t i = 0; i < cpus * counts && !err; i++)
+		sum[i % counts] += each[i];
+	free(each);
+	return err;
+}
+
 __u32 tidemark_tick(const struct tidemark *t)
 {
 	LIBBPF_OPTS(bpf_test_run_opts, opts);

@@ -132,6 +132,12 @@ int tidemark_destroy(struct tidemark *t);
  */
 int tidemark_read_events(struct tidemark *t);
 
+/*
+ * An entry of a per-CPU map whose value is `size` bytes of 64-bit counts and nothing else,
+ * all CPUs added up. -errno, and `sum` is zero.
+ */
+int tidemark_sum(const struct tidemark *t, enum map map, __u32 key, __u64 *sum, size_t size);
+
 /* The kernel's tick, in which struct flow.last is. */
 __u32 tidemark_tick(const struct tidemark *t);
 
