@@ -22,11 +22,12 @@ struct begin {
 	__u32 bytes;
 	__u8 open; /* a burst of messages, not an event that is whole */
 	__u8 keep; /* there is no room for a record: end nothing */
-	__u16 _pad;
+	__u8 more; /* stamps to take besides: the next ones, for what follows from it */
+	__u8 _pad;
 
 	__u32 generation; /* of the burst, or 0: whole */
-	__u64 stamp;
-	__u64 ended; /* struct clock.run of what was open, no packets: nothing was */
+	__u64 stamp;	  /* 0 before: to be taken */
+	__u64 ended;	  /* struct clock.run of what was open, no packets: nothing was */
 };
 
 /*
@@ -61,15 +62,17 @@ __checked int clock_begin(struct clock *c, struct begin *b)
 		return 0;
 	b->generation = 0;
 	b->ended = 0;
+	if (b->stamp) /* taken with the one before, which has ended what there was */
+		return 0;
 	if (b->keep) {
 		WRITE_ONCE(c->burst, CLOCK_NO_BURST);
-		b->stamp = clock_take(&c->now, b->carried, b->wall_ns);
+		b->stamp = clock_take_some(&c->now, b->carried, b->wall_ns, 1 + b->more);
 		return 0;
 	}
 	b->generation = __sync_fetch_and_add(&c->generation, 1) & 0xffff;
 	if (!b->generation) /* means "whole" in a record */
 		b->generation = __sync_fetch_and_add(&c->generation, 1) & 0xffff;
-	b->stamp = clock_take(&c->now, b->carried, b->wall_ns);
+	b->stamp = clock_take_some(&c->now, b->carried, b->wall_ns, 1 + b->more);
 	run = run_make(b->generation, b->open ? b->packets : 0, b->open ? b->bytes : 0);
 	b->ended = __sync_lock_test_and_set(&c->run, run);
 	if (b->open && READ_ONCE(c->now) == b->stamp)
@@ -298,6 +301,10 @@ __checked int event_cause(struct pkt *p, struct flow *f, __u32 type, __u32 seq, 
  * The record is reserved before anything changes. When there is no room the clock ticks
  * and merges all the same (order must hold for what comes after), but the open burst is
  * left open: ending it is something only a record can tell.
+ *
+ * Data that is sent with a FIN is two events in one packet, which has room for one stamp:
+ * the data's. The close has the very next one, taken with it. So a receiver, which notes the
+ * data first and then the close, is above both.
  */
 __checked int event_note(struct __sk_buff *skb, struct pkt *p, __u32 type, __u32 from, __u32 seq)
 {
@@ -310,7 +317,7 @@ __checked int event_note(struct __sk_buff *skb, struct pkt *p, __u32 type, __u32
 	struct begin b = {};
 	struct caused why = {};
 	__u64 boot_ns;
-	int message = type == EVENT_send || type == EVENT_recv;
+	int message = type == EVENT_send || type == EVENT_recv, closing;
 
 	if (!p || !s)
 		return 0;
@@ -319,6 +326,7 @@ __checked int event_note(struct __sk_buff *skb, struct pkt *p, __u32 type, __u32
 	count = counters_of(p->dir);
 	if (!c || !f || !count)
 		return 0;
+	closing = p->dir == DIR_OUT && (p->notes & NOTE_LAST) == NOTE_LAST;
 	d = flow_dir(f, p->from_local);
 	boot_ns = bpf_ktime_get_boot_ns();
 	if (p->dir == DIR_IN)
@@ -330,7 +338,9 @@ __checked int event_note(struct __sk_buff *skb, struct pkt *p, __u32 type, __u32
 	b.wall_ns = boot_ns + s->realtime_offset_ns + c->skew_ns;
 	b.packets = p->segments;
 	b.bytes = p->fresh;
-	b.open = message && !(c->flags & CLOCK_EVERY_PACKET);
+	b.more = closing && message;
+	b.open = message && !closing && !(c->flags & CLOCK_EVERY_PACKET);
+	b.stamp = closing && type == EVENT_close ? p->stamp + 1 : 0;
 	if (!s->reading) {
 		clock_begin(c, &b);
 	} else {
@@ -360,7 +370,8 @@ __checked int event_note(struct __sk_buff *skb, struct pkt *p, __u32 type, __u32
 	if (b.generation)
 		clock_opened(c, d, &b, boot_ns);
 sent:
-	p->stamp = b.stamp;
+	if (!closing || message)
+		p->stamp = b.stamp;
 	if (p->dir == DIR_IN) {
 		f->cause = why.cause;
 		f->notes &= ~FLOW_NEWS;
