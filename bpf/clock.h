@@ -31,6 +31,7 @@
 
 /* clock.flags */
 #define CLOCK_EVERY_PACKET (1U << 0) /* an event per segment, no bursts */
+#define CLOCK_BURST_FLOW (1U << 1)   /* bursts are per flow: in the map `bursts`, not here */
 
 /*
  * A clock, and the burst that is open on it: a run of messages of one flow in one

@@ -51,6 +51,7 @@ const cyaml_schema_field_t config_trace_fields[] = {
 	CYAML_FIELD_UINT("flows", OPTIONAL, struct config_trace, flows),
 	CYAML_FIELD_UINT("nodes", OPTIONAL, struct config_trace, nodes),
 	CYAML_FIELD_BOOL("every_packet", OPTIONAL, struct config_trace, every_packet),
+	STRING("burst", POINTER, struct config_trace, burst),
 	CYAML_FIELD_BOOL("keep", OPTIONAL, struct config_trace, keep),
 	CYAML_FIELD_MAPPING_PTR("write", POINTER, struct config_trace, write, write_fields),
 	CYAML_FIELD_MAPPING_PTR("socket", POINTER, struct config_trace, socket, socket_fields),
@@ -110,6 +111,13 @@ static int datapath_check(struct config_file *file, const struct config_trace *t
 	o->sizes.nodes = trace->nodes;
 	o->sizes.ring_bytes = ring;
 	o->every_packet = trace->every_packet;
+	if (trace->burst && strcmp(trace->burst, "node") && strcmp(trace->burst, "flow"))
+		return config_refuse(file, "trace.burst", "%s: not a kind of burst; node or flow",
+				     trace->burst);
+	o->burst_flow = trace->burst && !strcmp(trace->burst, "flow");
+	if (o->burst_flow && o->every_packet)
+		return config_refuse(file, "trace.burst",
+				     "with every_packet there are no bursts; choose one");
 	return skews_check(file, trace);
 }
 

@@ -297,6 +297,8 @@ static const char *must_restart(const struct run *run, const struct config_file 
 
 	if (was->clock_per_host != now->clock_per_host)
 		return "trace.clock";
+	if (was->burst_flow != now->burst_flow)
+		return "trace.burst";
 	if (was->attach_how != now->attach_how)
 		return "trace.attach";
 	if (was->sizes.flows != now->sizes.flows || was->sizes.nodes != now->sizes.nodes ||
