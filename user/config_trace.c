@@ -37,6 +37,9 @@ static const cyaml_schema_field_t socket_fields[] = {
 
 static const cyaml_schema_field_t otlp_fields[] = {
 	STRING("url", NEEDED, struct sink_otlp_options, url),
+	STRING("ca", POINTER, struct sink_otlp_options, ca),
+	STRING("cert", POINTER, struct sink_otlp_options, cert),
+	STRING("key", POINTER, struct sink_otlp_options, key),
 	STRING("queue", POINTER, struct sink_otlp_options, queue),
 	STRING("queue_size", POINTER, struct sink_otlp_options, queue_size),
 	CYAML_FIELD_SEQUENCE("headers", POINTER, struct sink_otlp_options, headers, &string, 0, 16),
@@ -159,11 +162,19 @@ static int otlp_check(const struct config_file *file, struct sink_otlp_options *
 	int status;
 
 	if (sink_otlp_url(otlp))
-		return config_refuse(
-			file, "trace.otlp.url",
-			"%s: not an address to export to; http://HOST:4318 or "
-			"http://HOST:PORT/v1/logs (https is for a collector nearby to do)",
-			otlp->url);
+		return config_refuse(file, "trace.otlp.url",
+				     "%s: not an address to export to; http://HOST:4318 or "
+				     "https://HOST:PORT/v1/logs",
+				     otlp->url);
+	if (sink_otlp_files(otlp))
+		return config_refuse(file, "trace.otlp", "%s", sink_otlp_files(otlp));
+	status = absolute(file, "trace.otlp.ca", otlp->ca);
+	if (!status)
+		status = absolute(file, "trace.otlp.cert", otlp->cert);
+	if (!status)
+		status = absolute(file, "trace.otlp.key", otlp->key);
+	if (status)
+		return status;
 	for (unsigned i = 0; i < otlp->headers_count; i++) {
 		snprintf(path, sizeof(path), "trace.otlp.headers.%u", i);
 		if (!strchr(otlp->headers[i], ':') || strpbrk(otlp->headers[i], "\r\n"))

@@ -50,7 +50,8 @@ static bool same_socket(const struct sink_socket_options *a, const struct sink_s
 static bool same_otlp(const struct sink_otlp_options *a, const struct sink_otlp_options *b)
 {
 	return a == b || (a && b && same_text(a->url, b->url) && same_text(a->queue, b->queue) &&
-			  a->queue_bytes == b->queue_bytes &&
+			  same_text(a->ca, b->ca) && same_text(a->cert, b->cert) &&
+			  same_text(a->key, b->key) && a->queue_bytes == b->queue_bytes &&
 			  same_list(a->headers, a->headers_count, b->headers, b->headers_count));
 }
 
