@@ -3,97 +3,16 @@
 #ifndef TIDEMARK_CLOCK_BPF_H
 #define TIDEMARK_CLOCK_BPF_H
 
+#include "burst.bpf.h"
 #include "event.bpf.h"
 #include "flow.bpf.h"
 #include "mark.h"
 #include "node.bpf.h"
 #include "owner.bpf.h"
 #include "part.bpf.h"
-#include "run.bpf.h"
 #include "report.bpf.h"
 #include "send.bpf.h"
 #include "wire.bpf.h"
-
-/* What begins on a clock, and what comes of it. */
-struct begin {
-	__u64 carried; /* the stamp that came with it, or 0 */
-	__u64 wall_ns;
-	__u32 packets;
-	__u32 bytes;
-	__u8 open; /* a burst of messages, not an event that is whole */
-	__u8 keep; /* there is no room for a record: end nothing */
-	__u16 _pad;
-
-	__u32 generation; /* of the burst, or 0: whole */
-	__u64 stamp;
-	__u64 ended; /* struct clock.run of what was open, no packets: nothing was */
-};
-
-/*
- * Begin something new on a clock: take a stamp, end the burst that is open. A burst has
- * one stamp, that of its first message: it is what its receivers are told.
- *
- * One exchange ends the old burst, learns what it came to, and begins the new: whoever
- * does it first, every packet is in exactly one burst, and nobody ever waits. A
- * generation comes round after 65536 beginnings, so burst_extend compares the burst's
- * stamp too before it takes a run for its own.
- *
- * What may go on with a burst is only what no later stamp of its clock can have caused.
- * So the stamp is taken first and the old burst ended after: what still joins that one in
- * between was sent before the new event was anyone's past (its packet is still with us).
- * And the new burst may go on only if its stamp is still the latest once it is in place:
- * else another CPU began something in between, whose burst we have just ended, and ours
- * would go on with a stamp older than that event. Then it is whole as it is; nobody has
- * joined it, because only clock_opened() lets them.
- *
- * An event that finds no room for its record ticks and merges all the same, for order must
- * hold for what comes after. It cannot end the open burst, which only a record could tell;
- * but nothing may be added to that one, here or where its packets are received.
- *
- * Checked by itself: inlined wherever something begins, its retries were half of what the
- * verifier had to look at.
- */
-__checked int clock_begin(struct clock *c, struct begin *b)
-{
-	__u64 run;
-
-	if (!c || !b)
-		return 0;
-	b->generation = 0;
-	b->ended = 0;
-	if (b->keep) {
-		WRITE_ONCE(c->burst, CLOCK_NO_BURST);
-		b->stamp = clock_take(&c->now, b->carried, b->wall_ns);
-		return 0;
-	}
-	b->generation = __sync_fetch_and_add(&c->generation, 1) & 0xffff;
-	if (!b->generation) /* means "whole" in a record */
-		b->generation = __sync_fetch_and_add(&c->generation, 1) & 0xffff;
-	b->stamp = clock_take(&c->now, b->carried, b->wall_ns);
-	run = run_make(b->generation, b->open ? b->packets : 0, b->open ? b->bytes : 0);
-	b->ended = __sync_lock_test_and_set(&c->run, run);
-	if (b->open && READ_ONCE(c->now) == b->stamp)
-		return 0;
-	if (b->open) /* if somebody ended it meanwhile, that end will be nobody's */
-		__sync_val_compare_and_swap(&c->run, run, run_make(b->generation, 0, 0));
-	b->generation = 0;
-	return 0;
-}
-
-/* From here on messages may join. */
-static __always_inline void clock_opened(struct clock *c, struct flow_dir *d, const struct begin *b,
-					 __u64 boot_ns)
-{
-	d->burst = b->stamp;
-	d->generation = b->generation;
-	c->opened_ns = boot_ns;
-	/* Unless a later one has begun already. NO_BURST + 1 is 0. */
-	if (READ_ONCE(c->burst) + 1 <= b->stamp)
-		WRITE_ONCE(c->burst, b->stamp);
-	/* Another CPU may have said meanwhile that nothing may be added: say it again. */
-	if (READ_ONCE(c->now) != b->stamp)
-		WRITE_ONCE(c->burst, CLOCK_NO_BURST);
-}
 
 /*
  * Is this packet of the sender's burst we have noted already? While the sender's clock
@@ -122,15 +41,17 @@ static __always_inline int burst_extend(struct clock *c, struct flow *f, struct 
 	struct flow_dir *d = flow_dir(f, p->from_local);
 	__u64 burst = READ_ONCE(d->burst);
 	__u16 generation = d->generation;
+	int per_flow = burst_per_flow(c);
 
-	if (!run_is_open(c, burst, generation))
+	if (!per_flow && !run_is_open(c, burst, generation))
 		return 0;
 	if (p->dir == DIR_IN && (f->notes & FLOW_NEWS || p->rejected || p->flags & EVENT_NO_ROOM))
 		return 0;
 	if (p->dir == DIR_IN && f->peer_clocked && !p->carried && !burst_same_cause(p, f))
 		return 0;
 	p->stamp = burst;
-	return run_join(c, generation, p->segments, p->fresh);
+	return per_flow ? burst_join(p, burst, generation)
+			: run_join(c, generation, p->segments, p->fresh);
 }
 
 /*
@@ -298,6 +219,10 @@ __checked int event_cause(struct pkt *p, struct flow *f, __u32 type, __u32 seq, 
  * The record is reserved before anything changes. When there is no room the clock ticks
  * and merges all the same (order must hold for what comes after), but the open burst is
  * left open: ending it is something only a record can tell.
+ *
+ * Data that is sent with a FIN is two events in one packet, which has room for one stamp:
+ * the data's. The close has the very next one, taken with it. So a receiver, which notes the
+ * data first and then the close, is above both.
  */
 __checked int event_note(struct __sk_buff *skb, struct pkt *p, __u32 type, __u32 from, __u32 seq)
 {
@@ -310,7 +235,7 @@ __checked int event_note(struct __sk_buff *skb, struct pkt *p, __u32 type, __u32
 	struct begin b = {};
 	struct caused why = {};
 	__u64 boot_ns;
-	int message = type == EVENT_send || type == EVENT_recv;
+	int message = type == EVENT_send || type == EVENT_recv, closing;
 
 	if (!p || !s)
 		return 0;
@@ -319,6 +244,7 @@ __checked int event_note(struct __sk_buff *skb, struct pkt *p, __u32 type, __u32
 	count = counters_of(p->dir);
 	if (!c || !f || !count)
 		return 0;
+	closing = p->dir == DIR_OUT && (p->notes & NOTE_LAST) == NOTE_LAST;
 	d = flow_dir(f, p->from_local);
 	boot_ns = bpf_ktime_get_boot_ns();
 	if (p->dir == DIR_IN)
@@ -330,9 +256,11 @@ __checked int event_note(struct __sk_buff *skb, struct pkt *p, __u32 type, __u32
 	b.wall_ns = boot_ns + s->realtime_offset_ns + c->skew_ns;
 	b.packets = p->segments;
 	b.bytes = p->fresh;
-	b.open = message && !(c->flags & CLOCK_EVERY_PACKET);
+	b.more = closing && message;
+	b.open = message && !closing && !(c->flags & CLOCK_EVERY_PACKET);
+	b.stamp = closing && type == EVENT_close ? p->stamp + 1 : 0;
 	if (!s->reading) {
-		clock_begin(c, &b);
+		burst_begin(c, p, &b);
 	} else {
 		/* One branch for each outcome: older verifiers lose track of a record that is
 		 * asked twice whether it is there.
@@ -342,12 +270,14 @@ __checked int event_note(struct __sk_buff *skb, struct pkt *p, __u32 type, __u32
 			count->reason.event_lost++;
 			event_lose(c);
 			b.keep = 1;
-			clock_begin(c, &b);
+			burst_begin(c, p, &b);
 			goto sent;
 		}
-		clock_begin(c, &b);
+		burst_begin(c, p, &b);
 		event_fill(e, p, f, type);
 		e->stamp = b.stamp;
+		if (b.open && burst_per_flow(c))
+			e->flags |= EVENT_BURST_FLOW;
 		if (e->dir == DIR_OUT && e->hash && wire_sampled_out(b.stamp, s->stamp_one_in))
 			e->flags |= EVENT_UNSTAMPED;
 		e->cause = why.cause;
@@ -358,9 +288,10 @@ __checked int event_note(struct __sk_buff *skb, struct pkt *p, __u32 type, __u32
 		count->reason.event++;
 	}
 	if (b.generation)
-		clock_opened(c, d, &b, boot_ns);
+		burst_opened(c, d, &b, boot_ns);
 sent:
-	p->stamp = b.stamp;
+	if (!closing || message)
+		p->stamp = b.stamp;
 	if (p->dir == DIR_IN) {
 		f->cause = why.cause;
 		f->notes &= ~FLOW_NEWS;
@@ -414,16 +345,16 @@ __checked int event_handshake(struct pkt *p)
 	b.carried = found.stamp;
 	b.wall_ns = bpf_ktime_get_boot_ns() + s->realtime_offset_ns + c->skew_ns;
 	if (!s->reading) {
-		clock_begin(c, &b);
+		burst_begin(c, p, &b);
 		return 0;
 	}
 	e = event_reserve();
 	if (!e) { /* only an end was to be told, and it will be: not a loss */
 		b.keep = 1;
-		clock_begin(c, &b);
+		burst_begin(c, p, &b);
 		return 0;
 	}
-	clock_begin(c, &b);
+	burst_begin(c, p, &b);
 	__builtin_memset(e, 0, sizeof(*e));
 	e->clock = p->clock;
 	e->node = p->key.node;

@@ -31,6 +31,7 @@
 
 /* clock.flags */
 #define CLOCK_EVERY_PACKET (1U << 0) /* an event per segment, no bursts */
+#define CLOCK_BURST_FLOW (1U << 1)   /* bursts are per flow: in the map `bursts`, not here */
 
 /*
  * A clock, and the burst that is open on it: a run of messages of one flow in one
@@ -72,26 +73,31 @@ static inline __u64 clock_next(__u64 old, __u64 carried, __u64 physical_ns)
 }
 
 /*
- * Take the next stamp of a clock, larger than every stamp it handed out before and than
- * `carried`. Wait-free and safe against any number of other CPUs, and against being
- * interrupted by itself: a compare-and-swap that keeps losing ends in an addition, which
- * cannot lose. `*now` only ever grows, so adding the distance that would have been enough
- * for an older value is enough for a newer one.
+ * Take the next `n` stamps of a clock, and return the first: larger than every stamp it
+ * handed out before and than `carried`. Wait-free and safe against any number of other CPUs,
+ * and against being interrupted by itself: a compare-and-swap that keeps losing ends in an
+ * addition, which cannot lose. `*now` only ever grows, so adding the distance that would have
+ * been enough for an older value is enough for a newer one.
  */
-static inline __u64 clock_take(__u64 *now, __u64 carried, __u64 physical_ns)
+static inline __u64 clock_take_some(__u64 *now, __u64 carried, __u64 physical_ns, __u32 n)
 {
 	__u64 floor = clock_floor(carried, physical_ns);
 	__u64 old = *(volatile __u64 *)now, next, got;
 
 	for (int i = 0; i < 4; i++) {
 		next = old + 1 > floor ? old + 1 : floor;
-		got = __sync_val_compare_and_swap(now, old, next);
+		got = __sync_val_compare_and_swap(now, old, next + n - 1);
 		if (got == old)
 			return next;
 		old = got;
 	}
 	next = old + 1 > floor ? old + 1 : floor;
-	return __sync_fetch_and_add(now, next - old) + (next - old);
+	return __sync_fetch_and_add(now, next - old + n - 1) + (next - old);
+}
+
+static inline __u64 clock_take(__u64 *now, __u64 carried, __u64 physical_ns)
+{
+	return clock_take_some(now, carried, physical_ns, 1);
 }
 
 /*

@@ -69,16 +69,34 @@ struct event {
 _Static_assert(sizeof(struct event) == 136, "no hidden padding");
 
 /* event.flags */
-#define EVENT_IN_BAND (1U << 0)	  /* the cause came in the packet */
-#define EVENT_FLAGGED (1U << 1)	  /* from further ahead than a clock should be */
-#define EVENT_NO_ROOM (1U << 2)	  /* came without a stamp, for which there was no room */
-#define EVENT_UNSTAMPED (1U << 3) /* sent without a stamp: not in the sample */
+#define EVENT_IN_BAND (1U << 0)	   /* the cause came in the packet */
+#define EVENT_FLAGGED (1U << 1)	   /* from further ahead than a clock should be */
+#define EVENT_NO_ROOM (1U << 2)	   /* came without a stamp, for which there was no room */
+#define EVENT_UNSTAMPED (1U << 3)  /* sent without a stamp: not in the sample */
+#define EVENT_BURST_FLOW (1U << 4) /* a burst that goes on whatever else its node does */
 
 /* Context of the syscall programs `event_end` and `event_node`. */
 struct event_call {
 	__u32 clock; /* index */
 	__u32 node;
 	__u32 type; /* event_node: EVENT_node_up or EVENT_node_down */
+	__u32 _pad;
+};
+
+/* Context of `bursts_end`: those that were opened before this (BOOTTIME). */
+struct bursts_call {
+	__u64 before_ns;
+};
+
+/*
+ * Map `bursts`, by flow: where bursts are per flow (--burst flow), the one that is open on it,
+ * as struct clock has it otherwise.
+ */
+struct burst {
+	__u64 run;	 /* its generation, packets and bytes */
+	__u64 stamp;	 /* of the flow's last event: a burst with a smaller one is over */
+	__u64 opened_ns; /* BOOTTIME */
+	__u32 clock;	 /* index */
 	__u32 _pad;
 };
 

@@ -110,6 +110,8 @@ struct settings {
 	__u64 recorder_began; /* and when it began, as /proc has it: pids come again */
 	__u32 parts;	      /* of the pipeline that is loaded, see stage.h */
 	__u32 stamp_one_in;   /* of so many bursts of datagrams one is stamped; 0, 1: all */
+	__u32 burst_flow;     /* --burst flow: bursts are per flow, for all clocks */
+	__u32 _spare4;
 };
 
 #endif

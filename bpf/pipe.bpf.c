@@ -104,6 +104,34 @@ int event_end(struct event_call *call)
 	return 0;
 }
 
+static long burst_end(void *map, const struct flow_key *key, struct burst *open,
+		      struct bursts_call *call)
+{
+	struct event *e;
+
+	if (!run_packets(READ_ONCE(open->run)) || READ_ONCE(open->opened_ns) >= call->before_ns)
+		return 0;
+	e = event_reserve();
+	if (!e)
+		return 1; /* still open, ended later: nothing is lost */
+	__builtin_memset(e, 0, sizeof(*e));
+	e->clock = open->clock;
+	e->node = key->node;
+	e->ended = __sync_lock_test_and_set(&open->run, 0);
+	event_submit(e);
+	return 0;
+}
+
+/* The same where bursts are per flow. */
+SEC("syscall")
+int bursts_end(struct bursts_call *call)
+{
+	struct bursts_call copy = { .before_ns = READ_ONCE(call->before_ns) };
+
+	bpf_for_each_map_elem(&bursts, burst_end, &copy, 0);
+	return 0;
+}
+
 /* The unit of struct flow.last, which userspace can not read otherwise. */
 SEC("syscall")
 int flow_tick(void *call)

@@ -40,6 +40,7 @@ struct addr_words {
 #define NOTE_AHEAD (1U << 8) /* no event yet: data beyond a hole */
 #define NOTE_HEARD (1U << 7) /* no event, but who is it? (SYN) */
 #define NOTE_CARRY (1U << 6) /* no event, but the peer will want our clock (SYN-ACK) */
+#define NOTE_LAST (NOTE_MESSAGE | NOTE_CLOSE) /* both: data with a FIN */
 
 /*
  * Values only, no pointer: so a stage can change the packet and the next one still be

@@ -23,27 +23,31 @@ static __always_inline struct clock *clock_get(__u32 index)
 /* Is this burst the one that is open, and may anything be added to it? */
 static __always_inline int run_is_open(const struct clock *c, __u64 burst, __u16 generation)
 {
-	return !(c->flags & CLOCK_EVERY_PACKET) &&
+	return !(c->flags & (CLOCK_EVERY_PACKET | CLOCK_BURST_FLOW)) &&
 	       run_generation(READ_ONCE(c->run)) == generation && READ_ONCE(c->burst) == burst;
 }
 
-/* Count a message in that burst. 0: it had ended, or is full. */
-static __always_inline int run_join(struct clock *c, __u16 generation, __u32 packets, __u32 bytes)
+/* Count a message in the burst that is open there. 0: it had ended, or is full. */
+static __always_inline int run_add(__u64 *at, __u16 generation, __u32 packets, __u32 bytes)
 {
-	__u64 run = READ_ONCE(c->run), got;
+	__u64 run = READ_ONCE(*at), got;
 
 #pragma clang loop unroll(disable)
 	for (int i = 0; i < 4; i++) {
 		if (run_generation(run) != generation || !run_packets(run) ||
 		    !run_has_room(run, packets, bytes))
 			return 0;
-		got = __sync_val_compare_and_swap(&c->run, run,
-						  run + ((__u64)packets << 32) + bytes);
+		got = __sync_val_compare_and_swap(at, run, run + ((__u64)packets << 32) + bytes);
 		if (got == run)
 			return 1;
 		run = got;
 	}
 	return 0;
+}
+
+static __always_inline int run_join(struct clock *c, __u16 generation, __u32 packets, __u32 bytes)
+{
+	return run_add(&c->run, generation, packets, bytes);
 }
 
 #endif

@@ -43,10 +43,12 @@ enum {
  * what there is to verify.
  */
 #define PART_WIRE (1U << 16)
+#define PART_BURSTS (1U << 17) /* per flow; decided when the datapath is made */
 
 enum {
-	PARTS_ALL = STAGES_LIVE | PART_WIRE,
-	PARTS_FIRST = PARTS_ALL & ~(PART_WIRE | STAGES_LIVE_mark | STAGES_LIVE_record),
+	PARTS_ALL = STAGES_LIVE | PART_WIRE | PART_BURSTS,
+	PARTS_FIRST =
+		PARTS_ALL & ~(PART_WIRE | PART_BURSTS | STAGES_LIVE_mark | STAGES_LIVE_record),
 };
 
 /* A packet's direction as its node sees it: out is what the node sends. */

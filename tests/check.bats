@@ -110,6 +110,42 @@ need_validator() {
 	[ "$(jq -c '[.pairs, .unknown]' <<<"$object")" = '[0,1]' ]
 }
 
+# Datagrams that look alike, sent at these stamps (of one digit), and received above them with the
+# stamps given, or without one: -.
+alike() { # SENT RECEIVED
+	local stamp at=0
+
+	for stamp in $1; do
+		echo "{\"hlc\":\"000000000000001$stamp\",\"type\":\"send\",\"node\":\"a\","
+	done >"$DIR/heads"
+	for stamp in $2; do
+		at=$((at + 1))
+		[ "$stamp" = - ] || stamp="\"cause\":\"000000000000001$stamp\","
+		echo "{\"hlc\":\"000000000000002$at\",\"type\":\"recv\",\"node\":\"b\",${stamp#-}"
+	done >>"$DIR/heads"
+	sed 's|$|"wall":"2026-11-20T22:31:05Z","proto":"udp","src":"10.1.0.1:9","dst":"10.1.0.2:7","bytes":9,"packets":1,"hash":77}|' \
+		"$DIR/heads" >"$log"
+	check 0 "$log"
+	jq -c '[.pairs, .in_band, .matched, .unknown, .unmatched_send]' <<<"$object"
+	"$TIDEMARK" merge "$log" | jq -rs 'map(select(.type == "recv") | "\(.edge):\(.cause // "-" | .[-1:])")
+		| join(" ")'
+}
+
+@test "of datagrams that look alike, those whose stamp came are known, and the rest only if none is missing" {
+	[ "$(alike '1 2 3' '- - -')" = $'[3,0,3,0,0]\nmatched:1 matched:2 matched:3' ]
+	# The second one's stamp came: the others have the sends that are left.
+	[ "$(alike '1 2 3' '- 2 -')" = $'[3,1,2,0,0]\nmatched:1 in-band:2 matched:3' ]
+	[ "$(alike '1 2 3' '3 - -')" = $'[3,1,2,0,0]\nin-band:3 matched:1 matched:2' ]
+	# One is lost, nobody knows which.
+	[ "$(alike '1 2 3' '- -')" = $'[0,0,0,2,3]\nunknown:- unknown:-' ]
+	[ "$(alike '1 2 3' '1 -')" = $'[1,1,0,1,2]\nin-band:1 unknown:-' ]
+	# One came twice: then the other may be of any, though there are as many as were sent.
+	[ "$(alike '1 2 3' '2 2 -')" = $'[2,2,0,1,2]\nin-band:2 in-band:2 unknown:-' ]
+	[ "$(alike '1 2' '1 1 -')" = $'[2,2,0,1,1]\nin-band:1 in-band:1 unknown:-' ]
+	# Of one that was sent once, whatever comes is it.
+	[ "$(alike '1' '1 -')" = $'[2,1,1,0,0]\nin-band:1 matched:1' ]
+}
+
 @test "a receive lowered by hand to its cause exits 1, and both ends are named with file and line" {
 	changed 6 '.hlc = .cause'
 	check 1 "$log"

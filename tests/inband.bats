@@ -47,6 +47,46 @@ capture_stop() {
 	valid
 }
 
+# A server whose last data and FIN are one segment: it corks, answers, closes.
+closing_server_start() { # NODE PORT
+	start "$1" python3 -c '
+import socket, sys
+s = socket.create_server(("::", int(sys.argv[1])), family=socket.AF_INET6, dualstack_ipv6=True)
+while True:
+    c = s.accept()[0]
+    c.setsockopt(socket.IPPROTO_TCP, socket.TCP_CORK, 1)
+    c.recv(1000)
+    c.sendall(b"HTTP/1.0 200 OK\r\n\r\nbye")
+    c.close()
+' "$2"
+	await 10 listens "$1" "$2"
+}
+
+@test "data that is sent with the connection's end is received: no send is without its receipt" {
+	wire a b 1
+	closing_server_start b 9000
+	nginx_start b 80 <<<"$hello"
+	capture_start a w1 'tcp[tcpflags] & tcp-fin != 0'
+	hosts
+	for address in 10.1.0.2 '[fd00:1::2]'; do
+		for _ in {1..20}; do
+			in_node a curl -gsS --max-time 10 -o /dev/null "http://$address:9000/"
+			in_node a curl -gsS --max-time 10 -o /dev/null -H 'Connection: close' "http://$address/"
+		done
+	done
+	hosts_stop
+	capture_stop
+	# There was what this is about: FIN together with data.
+	grep -qE 'Flags \[FP\.\].* length [1-9]' "$DIR/wire.txt"
+	ordered 240
+	jq -e '.unmatched_send == 0 and .unmatched_recv == 0' "$DIR/check.json"
+	expect 0 '.type == "recv" and .via != "in-band"'
+	# Who receives the end is above it, though it came with the data's stamp.
+	jq -en '[inputs | select(.type == "close")] | group_by([.src, .dst])
+		| all(.[]; (map(.hlc) | sort | unique | length) == length)' "$LOG"
+	valid
+}
+
 # Whether a program may set the callbacks of sockets: TCP_BPF_SOCK_OPS_CB_FLAGS, Linux 6.12.
 older_can() {
 	printf '%s\n' 6.12 "$(uname -r)" | sort -VC ||

@@ -182,6 +182,25 @@ merge() {
 	[ "$(events '.rejected and (.hlc_raw or .cause or .edge != "unknown")' "$merged")" = 0 ]
 }
 
+@test "a receive that no stamp is high enough for is counted and said, and the merge fails" {
+	jq -cn --arg wall 2026-11-21T01:53:52Z '
+		{wall: $wall, proto: "tcp", src: "10.0.0.1:1", dst: "10.0.0.2:2", bytes: 10, packets: 1,
+			seq: 7} as $of
+		| $of + {hlc: "ffffffffffffffff", hlc_last: "ffffffffffffffff", type: "send", node: "a"},
+		$of + {hlc: "18e9ec90b9b90005", hlc_last: "18e9ec90b9b90005", type: "recv", node: "b"}' \
+		>"$DIR/top.jsonl"
+	run -1 --separate-stderr "$TIDEMARK" merge "$DIR/top.jsonl" -o "$DIR/out"
+	[[ $stderr == *'1 events belong above the stamp ffffffffffffffff'* ]]
+	[ "$(wc -l <"$DIR/out")" = 2 ]
+	run -1 "$TIDEMARK" check "$DIR/out"
+	# One below there is room for one.
+	sed 's/"hlc":"ffffffffffffffff","hlc_last":"ffffffffffffffff"/"hlc":"fffffffffffffffe"/' \
+		"$DIR/top.jsonl" >"$DIR/below.jsonl"
+	run -0 --separate-stderr "$TIDEMARK" merge "$DIR/below.jsonl" -o "$DIR/out"
+	[ "$(events '.type == "recv" and .hlc == "ffffffffffffffff"' "$DIR/out")" = 1 ]
+	run -0 "$TIDEMARK" check "$DIR/out"
+}
+
 @test "keys that this version does not know go through a merge untouched" {
 	jq -c '.via = {"x": [1.50, "a,}"]} | .colour = true' "$fixture" >"$DIR/new"
 	merge "$DIR/new" | jq -cS 'del(.edge)' | sort >"$DIR/after"

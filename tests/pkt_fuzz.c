@@ -50,7 +50,8 @@ static void make(void)
 		f.gso_size = 1 + spoil_below(1500);
 	}
 	if (spoil_below(64) == 0)
-		r.clocks[spoil_below(RIG_CLOCKS)].flags ^= CLOCK_EVERY_PACKET;
+		r.clocks[spoil_below(RIG_CLOCKS)].flags ^=
+			spoil_below(2) ? CLOCK_EVERY_PACKET : CLOCK_BURST_FLOW;
 }
 
 static void blame(const char *what, __u64 i, __u64 seed)

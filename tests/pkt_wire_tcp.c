@@ -167,6 +167,38 @@ static void test_write_handshake(void)
 	   "who accepts knows the SYN's stamp as its cause");
 }
 
+/* Data and FIN in one segment are two events, and there is room for one stamp. */
+static void test_write_last(void)
+{
+	__u64 stamp;
+
+	begin();
+	segment(false, DIR_OUT, ACK | FIN, 100, 10, with_stamp(0), 24);
+	rig_drain(&r);
+	stamp = r.events[0].stamp;
+	ok(r.events_n == 2 && r.events[0].type == EVENT_send && r.events[0].bytes == 10 &&
+		   r.events[1].type == EVENT_close,
+	   "data sent with a FIN is sent, then the connection closed");
+	expect_filled(stamp, "the segment carries the stamp of its data, so its send is known");
+	ok(r.events[1].stamp == stamp + 1 && r.clocks[0].now == stamp + 1,
+	   "the close has the next stamp");
+	segment(false, DIR_OUT, ACK, 111, 0, with_stamp(0), 24);
+	expect_filled(stamp + 1, "and is what the flow carries from then on");
+	segment(false, DIR_OUT, ACK | FIN, 100, 10, with_stamp(0), 24);
+	ok(last()->type == EVENT_retransmit && r.events_n == 3, "sent again, it closes nothing");
+	expect_filled(last()->stamp, "and carries that stamp");
+	begin();
+	stamp = now_ns() + SECOND;
+	segment(false, DIR_IN, ACK | FIN, 500, 10, with_stamp(stamp), 24);
+	rig_drain(&r);
+	ok(r.events_n == 2 && r.events[0].type == EVENT_recv && r.events[0].cause == stamp,
+	   "who receives it knows the data's cause");
+	ok(r.events[1].type == EVENT_close && r.events[1].cause == stamp &&
+		   r.events[1].stamp > stamp + 1,
+	   "and is above the close that came with it, which is one above that");
+	is_str(rig_wrong(&r) ?: "", "", "all accounted for");
+}
+
 static void test_not_ours(void)
 {
 	begin();
@@ -428,6 +460,7 @@ int main(void)
 	test_write(false);
 	test_write(true);
 	test_write_handshake();
+	test_write_last();
 	test_not_ours();
 	test_read(false);
 	test_read(true);

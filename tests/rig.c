@@ -82,6 +82,7 @@ static void rig_sizes_set(struct tidemark_bpf *skel, const struct rig_sizes *s)
 	bpf_map__set_max_entries(skel->maps.reports, 1 << 20);
 	bpf_map__set_max_entries(skel->maps.marks, 1024);
 	bpf_map__set_max_entries(skel->maps.heirs, 16);
+	bpf_map__set_max_entries(skel->maps.bursts, 4096);
 	bpf_map__set_max_entries(skel->maps.events, libbpf_num_possible_cpus());
 	bpf_map__set_max_entries(skel->maps.packets, libbpf_num_possible_cpus());
 }
@@ -153,6 +154,7 @@ void rig_reset(struct rig *r)
 	map_empty(bpf_map__fd(r->skel->maps.paths));
 	map_empty(bpf_map__fd(r->skel->maps.peers));
 	map_empty(bpf_map__fd(r->skel->maps.skews));
+	map_empty(bpf_map__fd(r->skel->maps.bursts));
 	rig_drain(r);
 	memset(r->clocks, 0, RIG_CLOCKS * sizeof(struct clock));
 	memset(r->settings, 0, sizeof(*r->settings));

@@ -7,6 +7,7 @@
 
 load lab.bash
 load run.bash
+load serve.bash
 
 setup() {
 	lab_make
@@ -211,7 +212,7 @@ collector_start() {
 	echo 200 >"$DIR/answer"
 	: >"$DIR/records"
 	cat >"$DIR/collector.py" <<-'EOF'
-	import http.server, json, sys
+	import http.server, json, ssl, sys
 	KINDS = {"stringValue": str, "boolValue": bool, "intValue": str, "doubleValue": float}
 	def attributes(them):
 	    out = {}
@@ -256,13 +257,22 @@ collector_start() {
 	                    print(json.dumps(line), file=out, flush=True)
 	    def log_message(self, *words):
 	        pass
-	http.server.ThreadingHTTPServer(("127.0.0.1", int(sys.argv[1])), Door).serve_forever()
+	server = http.server.ThreadingHTTPServer(("127.0.0.1", int(sys.argv[1])), Door)
+	if sys.argv[4:]:
+	    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+	    context.load_cert_chain(sys.argv[4] + ".crt", sys.argv[4] + ".key")
+	    if sys.argv[5:]:
+	        context.verify_mode = ssl.CERT_REQUIRED
+	        context.load_verify_locations(sys.argv[5])
+	    server.socket = context.wrap_socket(server.socket, server_side=True)
+	server.serve_forever()
 	EOF
-	collector_again
+	collector_again "$@"
 }
 
-collector_again() {
-	python3 "$DIR/collector.py" 4318 "$DIR/answer" "$DIR/records" 2>"$DIR/collector.words" 3>&- &
+collector_again() { # [CERTIFICATE [AUTHORITY]]
+	python3 "$DIR/collector.py" 4318 "$DIR/answer" "$DIR/records" "$@" \
+		2>"$DIR/collector.words" 3>&- &
 	COLLECTOR=$!
 	PIDS+=("$COLLECTOR")
 	await 10 bash -c "ss -Hltn 'sport = :4318' | grep -q ."
@@ -305,7 +315,7 @@ otlp_start() {
 @test "a collector that is away gets everything later, also over a restart" {
 	otlp_start 127.0.0.1
 	udp_ask client 20 10.1.0.2 7
-	await_line "$WORDS" 'does not answer; events wait in'
+	await_line "$WORDS" 'does not answer \(Connection refused\); events wait in'
 	await 10 compgen -G "$STATE/otlp/*.json"
 	kill -KILL "$RUN"
 	wait "$RUN" || :
@@ -336,6 +346,94 @@ otlp_start() {
 	run_stop
 	[ "$(jq -n '[inputs | select(.type == "gap") | .count] | add' "$DIR/records")" = 40 ]
 	grep -q '40 events were not exported' "$WORDS"
+}
+
+# To a collector that speaks TLS, with these keys besides.
+otlps_start() { # HOST KEYS
+	run_start <<-EOF
+	nodes: [netns:client, netns:server]
+	trace: {otlp: {url: "https://$1:4318", $2}, write: {dir: $DIR/log}}
+	EOF
+}
+
+@test "over TLS events arrive at a collector that shows the right certificate, by address and by name" {
+	certificates_make 127.0.0.1
+	certificate_make ca named serverAuth DNS:localhost
+	collector_start "$DIR/server"
+	otlps_start 127.0.0.1 "ca: $DIR/ca.crt"
+	udp_ask client 600 10.1.0.2 7
+	await 10 exported send 1200
+	run_stop
+	[ "$(grep -c Error "$DIR/collector.words")" = 0 ]
+	kill -KILL "$COLLECTOR"
+	collector_again "$DIR/named"
+	: >"$DIR/records"
+	otlps_start localhost "ca: $DIR/ca.crt"
+	await 10 exported node-up 2
+	run_stop
+	# From the command line, and with what this machine believes, which is not our authority.
+	trace_start -n netns:client --otlp https://localhost:4318 --otlp-ca "$DIR/ca.crt"
+	: >"$DIR/records"
+	udp_ask client 5 10.1.0.2 7
+	await 10 exported send 5
+	trace_stop
+}
+
+@test "a collector that is not the one, or not believed, gets nothing, and the events wait" {
+	certificates_make 127.0.0.1
+	authority_make other
+	certificate_make ca elsewhere serverAuth IP:192.0.2.1,DNS:localhost
+	for case in "elsewhere ca 127.0.0.1 not for this address" \
+		"server other 127.0.0.1 not correctly signed" \
+		"server ca localhost does not match with the expected CN"; do
+		read -r certificate authority host words <<<"$case"
+		collector_start "$DIR/$certificate"
+		otlps_start "$host" "ca: $DIR/$authority.crt"
+		udp_ask client 5 10.1.0.2 7
+		await_line "$WORDS" "does not answer \(TLS: .*$words.*\); events wait"
+		await 10 compgen -G "$STATE/otlp/*.json"
+		run_stop
+		kill -KILL "$COLLECTOR"
+		[ ! -s "$DIR/records" ]
+	done
+	# One that speaks no TLS, and then the right one: it gets them all.
+	collector_start
+	otlps_start 127.0.0.1 "ca: $DIR/ca.crt"
+	await_line "$WORDS" 'does not answer \(TLS: .*\); events wait'
+	kill -KILL "$COLLECTOR"
+	collector_again "$DIR/server"
+	await 20 exported send 30
+	await_line "$WORDS" 'takes events again'
+	run_stop
+}
+
+@test "a collector that asks who sends is shown our certificate; files that are not right are refused" {
+	certificates_make 127.0.0.1
+	collector_start "$DIR/server" "$DIR/ca.crt"
+	otlps_start 127.0.0.1 "ca: $DIR/ca.crt"
+	udp_ask client 5 10.1.0.2 7
+	await_line "$WORDS" 'does not answer'
+	run_stop
+	[ ! -s "$DIR/records" ]
+	otlps_start 127.0.0.1 "ca: $DIR/ca.crt, cert: $DIR/client.crt, key: $DIR/client.key"
+	await 10 exported send 10
+	run_stop
+	run_fails <<<"trace: {otlp: {url: 'https://127.0.0.1', cert: $DIR/client.crt}}"
+	[ "$status" = 2 ]
+	[[ $output == *'a certificate and its key go together'* ]]
+	run_fails <<<"trace: {otlp: {url: 'http://127.0.0.1', ca: $DIR/ca.crt}}"
+	[ "$status" = 2 ]
+	[[ $output == *'certificates are for https://'* ]]
+	run -2 timeout 20 "$TIDEMARK" trace --pin-dir "$PIN" --otlp-ca "$DIR/ca.crt"
+	[[ $output == *'certificates are for https://'* ]]
+	chmod 644 "$DIR/client.key"
+	run_fails <<-EOF
+	nodes: [netns:client]
+	trace: {otlp: {url: "https://127.0.0.1", ca: $DIR/ca.crt, cert: $DIR/client.crt, key: $DIR/client.key}}
+	EOF
+	[ "$status" = 1 ]
+	[[ $output == *'client.key: others can read it; chmod 600'* ]]
+	[ ! -e "$PIN" ]
 }
 
 @test "the queue is bounded: the oldest go, counted" {

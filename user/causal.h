@@ -38,7 +38,7 @@ enum causal_type {
 #define CAUSAL_HAS_CAUSE (1U << 0) /* an effect: it carries its cause's stamp */
 #define CAUSAL_NAMED (1U << 1)	   /* some effect names it (set by causal_finish()) */
 #define CAUSAL_HAS_SEQ (1U << 2)
-#define CAUSAL_BURST_FLOW (1U << 3) /* node-up only: this node's bursts are per flow */
+#define CAUSAL_BURST_FLOW (1U << 3) /* this node's bursts are per flow */
 #define CAUSAL_HAS_HASH (1U << 4)   /* seq is a hash of the payload instead */
 #define CAUSAL_MATCHED (1U << 5)    /* the log says so: an earlier merge found the cause */
 #define CAUSAL_HAS_LAST (1U << 6)   /* the log has an hlc_last, not only hlc */

@@ -7,10 +7,7 @@
 #include <sys/socket.h>
 #include <sys/types.h>
 
-/* In PEM. The key is its owner's alone. */
-struct tls_files {
-	const char *cert, *key, *ca;
-};
+#include "tls.h"
 
 struct channel;
 

@@ -37,6 +37,9 @@ static const cyaml_schema_field_t socket_fields[] = {
 
 static const cyaml_schema_field_t otlp_fields[] = {
 	STRING("url", NEEDED, struct sink_otlp_options, url),
+	STRING("ca", POINTER, struct sink_otlp_options, ca),
+	STRING("cert", POINTER, struct sink_otlp_options, cert),
+	STRING("key", POINTER, struct sink_otlp_options, key),
 	STRING("queue", POINTER, struct sink_otlp_options, queue),
 	STRING("queue_size", POINTER, struct sink_otlp_options, queue_size),
 	CYAML_FIELD_SEQUENCE("headers", POINTER, struct sink_otlp_options, headers, &string, 0, 16),
@@ -51,6 +54,7 @@ const cyaml_schema_field_t config_trace_fields[] = {
 	CYAML_FIELD_UINT("flows", OPTIONAL, struct config_trace, flows),
 	CYAML_FIELD_UINT("nodes", OPTIONAL, struct config_trace, nodes),
 	CYAML_FIELD_BOOL("every_packet", OPTIONAL, struct config_trace, every_packet),
+	STRING("burst", POINTER, struct config_trace, burst),
 	CYAML_FIELD_BOOL("keep", OPTIONAL, struct config_trace, keep),
 	CYAML_FIELD_MAPPING_PTR("write", POINTER, struct config_trace, write, write_fields),
 	CYAML_FIELD_MAPPING_PTR("socket", POINTER, struct config_trace, socket, socket_fields),
@@ -110,6 +114,13 @@ static int datapath_check(struct config_file *file, const struct config_trace *t
 	o->sizes.nodes = trace->nodes;
 	o->sizes.ring_bytes = ring;
 	o->every_packet = trace->every_packet;
+	if (trace->burst && strcmp(trace->burst, "node") && strcmp(trace->burst, "flow"))
+		return config_refuse(file, "trace.burst", "%s: not a kind of burst; node or flow",
+				     trace->burst);
+	o->burst_flow = trace->burst && !strcmp(trace->burst, "flow");
+	if (o->burst_flow && o->every_packet)
+		return config_refuse(file, "trace.burst",
+				     "with every_packet there are no bursts; choose one");
 	return skews_check(file, trace);
 }
 
@@ -151,11 +162,19 @@ static int otlp_check(const struct config_file *file, struct sink_otlp_options *
 	int status;
 
 	if (sink_otlp_url(otlp))
-		return config_refuse(
-			file, "trace.otlp.url",
-			"%s: not an address to export to; http://HOST:4318 or "
-			"http://HOST:PORT/v1/logs (https is for a collector nearby to do)",
-			otlp->url);
+		return config_refuse(file, "trace.otlp.url",
+				     "%s: not an address to export to; http://HOST:4318 or "
+				     "https://HOST:PORT/v1/logs",
+				     otlp->url);
+	if (sink_otlp_files(otlp))
+		return config_refuse(file, "trace.otlp", "%s", sink_otlp_files(otlp));
+	status = absolute(file, "trace.otlp.ca", otlp->ca);
+	if (!status)
+		status = absolute(file, "trace.otlp.cert", otlp->cert);
+	if (!status)
+		status = absolute(file, "trace.otlp.key", otlp->key);
+	if (status)
+		return status;
 	for (unsigned i = 0; i < otlp->headers_count; i++) {
 		snprintf(path, sizeof(path), "trace.otlp.headers.%u", i);
 		if (!strchr(otlp->headers[i], ':') || strpbrk(otlp->headers[i], "\r\n"))

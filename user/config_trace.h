@@ -9,7 +9,7 @@
 #include "sinks.h"
 
 struct config_trace {
-	char *clock, *attach, *ring;
+	char *clock, *attach, *ring, *burst;
 	char **skew;
 	unsigned skew_count;
 	unsigned flows, nodes;

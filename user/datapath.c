@@ -29,6 +29,7 @@ enum {
 	OPT_MAX_AHEAD,
 	OPT_NO_STAMP,
 	OPT_SAMPLE,
+	OPT_BURST,
 };
 
 static const struct argp_option where_options[] = {
@@ -59,6 +60,11 @@ static const struct argp_option datapath_options[] = {
 	  "repeats",
 	  2 },
 	{ "every-packet", OPT_EVERY, NULL, 0, "An event for each segment instead of each burst",
+	  2 },
+	{ "burst", OPT_BURST, "node|flow", 0,
+	  "What a burst is: messages of one flow with nothing else of their node in between "
+	  "(default), or whatever else their node does, for hosts with many interleaved flows: then "
+	  "the order within bursts is lost, and the log says so",
 	  2 },
 	{ "flows", OPT_FLOWS, "N", 0, "Size of the connection table (default 65536)", 3 },
 	{ "nodes", OPT_NODES, "N", 0, "Most nodes there can be (default 4096)", 3 },
@@ -186,6 +192,11 @@ static error_t datapath_parse(int key, char *arg, struct argp_state *state)
 	case OPT_EVERY:
 		o->every_packet = true;
 		return 0;
+	case OPT_BURST:
+		if (strcmp(arg, "node") && strcmp(arg, "flow"))
+			refuse("burst", arg, "not a kind of burst; node or flow");
+		o->burst_flow = !strcmp(arg, "flow");
+		return 0;
 	case OPT_FLOWS:
 		o->sizes.flows = number("flows", arg, 1 << 26);
 		return 0;
@@ -224,6 +235,9 @@ static error_t datapath_parse(int key, char *arg, struct argp_state *state)
 		if (o->clock_per_host && o->skews_n)
 			refuse("skew", o->skews[0].name,
 			       "there is one clock for the host (--clock host); nothing to shift");
+		if (o->burst_flow && o->every_packet)
+			refuse("burst", "flow",
+			       "with --every-packet there are no bursts; choose one");
 		return 0;
 	}
 	return ARGP_ERR_UNKNOWN;
@@ -282,10 +296,12 @@ int datapath_up(struct tidemark *t, const struct datapath_options *o, bool tempo
 	int err, status;
 
 	sizes.parts |= o->peers.peers_n ? PART_WIRE : 0;
+	sizes.parts |= o->burst_flow ? PART_BURSTS : 0;
 	err = tidemark_create(t, &sizes);
 	if (err)
 		return exit_of(err);
 	t->settings->clock_per_host = o->clock_per_host;
+	t->settings->burst_flow = o->burst_flow;
 	t->settings->every_packet = o->every_packet;
 	t->settings->every_packet_up = o->every_packet && !temporary;
 	t->settings->all = choice.all;
@@ -337,6 +353,8 @@ const char *datapath_differs(const struct tidemark *t, const struct datapath_opt
 {
 	if (o->clock_per_host && !t->settings->clock_per_host)
 		return "--clock host";
+	if (o->burst_flow && !t->settings->burst_flow)
+		return "--burst flow";
 	if (o->attach_how != ATTACH_AUTO && t->settings->attach_how != o->attach_how)
 		return "another --attach";
 	if (entries_differ(t, MAP_flows, o->sizes.flows) ||

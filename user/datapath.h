@@ -20,7 +20,7 @@ struct datapath_options {
 	struct node_skew *skews;
 	size_t skews_n;
 	struct sizes sizes;
-	bool clock_per_host, every_packet;
+	bool clock_per_host, every_packet, burst_flow;
 	bool wait;	  /* for nodes that are not there yet, instead of failing */
 	__u32 attach_how; /* enum attachment_how */
 	int verbose;

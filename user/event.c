@@ -53,7 +53,8 @@ enum {
 	AHEAD,
 	REJECTED,
 	HASH,
-	UNSTAMPED
+	UNSTAMPED,
+	BURST
 };
 
 static const struct out_column columns[] = {
@@ -86,6 +87,7 @@ static const struct out_column columns[] = {
 	[REJECTED] = { .key = "rejected" },
 	[HASH] = { .key = "hash" },
 	[UNSTAMPED] = { .key = "unstamped" },
+	[BURST] = { .key = "burst" },
 	{},
 };
 
@@ -215,6 +217,8 @@ static void out_traffic(struct event_log *log, const struct joined *joined)
 		out_u64(out, HASH, e->hash);
 	if (e->flags & EVENT_UNSTAMPED)
 		out_bool(out, UNSTAMPED, true);
+	if (e->flags & EVENT_BURST_FLOW)
+		out_str(out, BURST, "flow");
 	if (e->pid) {
 		out_u64(out, PID, e->pid);
 		out_mem(out, COMM, e->comm, sizeof(e->comm));
@@ -251,6 +255,8 @@ int event_log_write(struct event_log *log, const struct joined *joined)
 		out_u64(log->out, ID, e->node);
 		if (named->inode)
 			out_u64(log->out, NETNS, named->inode);
+		if (e->type == EVENT_node_up && log->t->settings->burst_flow)
+			out_str(log->out, BURST, "flow");
 	} else {
 		out_traffic(log, joined);
 	}

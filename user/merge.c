@@ -384,6 +384,19 @@ static int pairs_print(struct merge *merge)
 	return got ? got : err;
 }
 
+/* Returns whether there is an order at all: the last stamp has nothing above it. */
+static int counts_judge(const struct merge *merge)
+{
+	const struct order_counts *counts = order_counts(merge->order);
+
+	if (!counts->topped)
+		return 0;
+	log_error("%llu events belong above the stamp ffffffffffffffff, and there is none: they "
+		  "stand at it, not in order; no clock gives that stamp, so look where it is from",
+		  (unsigned long long)counts->topped);
+	return 1;
+}
+
 static void counts_say(const struct merge *merge)
 {
 	const struct order_counts *counts = order_counts(merge->order);
@@ -412,7 +425,7 @@ static void counts_say(const struct merge *merge)
 int cmd_merge(int argc, char **argv)
 {
 	struct merge merge = {};
-	int status = 2;
+	int status = 2, topped = 0;
 
 	argp_parse(&merge_argp, argc, argv, 0, NULL, &merge);
 	if (!logs_collect(&merge.logs, merge.args, merge.args_n))
@@ -423,11 +436,12 @@ int cmd_merge(int argc, char **argv)
 		status = (merge.pairs ? pairs_print(&merge) : events_print(&merge)) ? 1 : 0;
 		if (!status)
 			counts_say(&merge);
+		topped = !status && counts_judge(&merge);
 		if (merge.out != stdout && fclose(merge.out) && !status) {
 			log_error("%s: %m", merge.to);
 			status = 1;
 		}
-		status = output_close(&merge, status);
+		status = output_close(&merge, status) || topped;
 	}
 	order_free(merge.order);
 	logs_free(&merge.logs);

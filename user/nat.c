@@ -151,8 +151,8 @@ static int votes_collect(struct nat *nat)
 			join = ref->join;
 			key = ref->key;
 		}
-		if (ref->join == JOIN_CLOSE || ref->role == ROLE_AGAIN)
-			continue;
+		if (ref->join == JOIN_CLOSE || ref->role == ROLE_AGAIN || ref->carried)
+			continue; /* carried: its stamp votes */
 		if (ref->role == ROLE_OWN)
 			crowd_add(crowd->owns, &crowd->owns_n, ref);
 		else

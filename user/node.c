@@ -155,6 +155,7 @@ static int clock_assign(struct tidemark *t, __u32 id, const char *name,
 	c->now = state_floor(t, t->settings->clock_per_host ? STATE_HOST : name);
 	c->skew_ns = skew_of(options, name);
 	c->flags = t->settings->every_packet ? CLOCK_EVERY_PACKET : 0;
+	c->flags |= t->settings->burst_flow ? CLOCK_BURST_FLOW : 0;
 	c->node = id;
 	return 0;
 }

@@ -410,6 +410,8 @@ static int head_stamp(struct order *order, struct lane *lane, uint64_t least)
 		stamp = above(first_floor);
 	if (stamp < least)
 		stamp = least;
+	order->counts.topped += first_floor == UINT64_MAX || last_floor == UINT64_MAX ||
+				(message && lane->floor == UINT64_MAX);
 	event->hlc = stamp;
 	event->hlc_last = last_moved(item->place.hlc, item->hlc_last, stamp);
 	if (last_floor && event->hlc_last <= last_floor)

@@ -51,6 +51,7 @@ struct order_counts {
 	uint64_t events, repaired, labels[PAIRS_LABELS_NR];
 	uint64_t circles; /* edges let go because they would be their own cause */
 	uint64_t lost;	  /* by gaps */
+	uint64_t topped;  /* events that should be above a stamp that has none above it */
 };
 
 /* Reads all logs. What is wrong has been said: NULL then, with *status for exit. memory: bytes, 0 for

@@ -125,6 +125,15 @@ static int effect_add(struct pairs *pairs, const struct causal_event *event, str
 		ref->role = ROLE_FIRST;
 		ref->key = event->cause;
 		err = sorter_add(pairs->refs, ref);
+		if (!err && event->flags & CAUSAL_HAS_HASH) {
+			ref->join = JOIN_HASH;
+			ref->key = event->seq;
+			ref->end = event->cause;
+			ref->carried = true;
+			err = sorter_add(pairs->refs, ref);
+			ref->join = JOIN_STAMP;
+			ref->carried = false;
+		}
 		ref->role = ROLE_LAST;
 		ref->key = event->cause_last;
 		return err || event->cause_last == event->cause ? err
@@ -390,44 +399,136 @@ static int join_bytes(struct joining *j, uint64_t *at, const struct ref *ref)
 	return err;
 }
 
-/* The same payload may be sent many times: the n-th received is the n-th sent, if all arrived. */
-static int join_hash(struct joining *j, uint64_t *at, const struct ref *first)
-{
-	uint64_t begin = *at - 1, effect = begin, end;
-	struct ref ref = *first, cause;
-	bool one_sender = true, one_receiver = true;
-	int err = 0;
+/* Datagrams of one connection with the same payload: the sends [begin, effects) and the receives
+ * [effects, end) among the refs, each in order of its node.
+ */
+struct alike {
+	uint64_t begin, effects, end;
+	uint64_t stripped;  /* receives without a stamp */
+	uint64_t unclaimed; /* sends whose stamp nobody carried */
+	uint8_t *claimed;   /* by send */
+	bool one_sender, one_receiver;
+	bool twice; /* a stamp came twice: so datagrams were doubled, and who knows which else */
+};
 
-	for (; ref.role == ROLE_OWN; effect++) {
-		one_sender &= ref.place.node == first->place.node;
-		if (sorter_read(j->refs, effect + 1, &ref, 1) != 1 || ref.flow != first->flow ||
-		    ref.join != first->join || ref.key != first->key) {
-			*at = effect + 1;
-			return 0; /* nobody received it */
+/* Which are alike, and what their carried stamps say. */
+static int alike_find(struct joining *j, struct alike *alike, const struct ref *first)
+{
+	struct ref ref = *first;
+	uint32_t receiver = 0;
+	uint64_t at;
+	int64_t got;
+
+	for (at = alike->begin;; at++) {
+		got = at == alike->begin ? 1 : sorter_read(j->refs, at, &ref, 1);
+		if (got != 1 || ref.flow != first->flow || ref.join != first->join ||
+		    ref.key != first->key)
+			break;
+		if (ref.role == ROLE_OWN) {
+			alike->one_sender &= ref.place.node == first->place.node;
+			alike->effects = at + 1;
+			continue;
+		}
+		if (at == alike->effects)
+			receiver = ref.place.node;
+		alike->one_receiver &=
+			ref.place.node == receiver && ref.place.node != first->place.node;
+		alike->stripped += !ref.carried;
+	}
+	alike->end = at;
+	alike->unclaimed = alike->effects - alike->begin;
+	if (alike->effects < alike->end)
+		ends_add(&j->receivers, receiver);
+	return got < 0 ? (int)got : 0;
+}
+
+/* The send that a carried stamp names is not another's. They are in order of their stamps. */
+static int alike_claim(struct joining *j, struct alike *alike, uint64_t stamp)
+{
+	uint64_t low = alike->begin, high = alike->effects;
+	struct ref send;
+
+	while (low < high) {
+		uint64_t middle = low + (high - low) / 2;
+		int64_t got = sorter_read(j->refs, middle, &send, 1);
+
+		if (got != 1)
+			return got < 0 ? (int)got : -EIO;
+		if (stamp > send.stamp_end && stamp > send.place.hlc) {
+			low = middle + 1;
+		} else if (stamp < send.place.hlc) {
+			high = middle;
+		} else {
+			alike->twice |= alike->claimed[middle - alike->begin];
+			alike->unclaimed -= !alike->claimed[middle - alike->begin];
+			alike->claimed[middle - alike->begin] = 1;
+			return 0;
 		}
 	}
-	cause = ref;
-	for (end = effect;
-	     ref.flow == first->flow && ref.join == first->join && ref.key == first->key;) {
-		one_receiver &= ref.place.node == cause.place.node;
-		end++;
-		if (sorter_read(j->refs, end, &ref, 1) != 1)
-			break;
-	}
-	*at = end;
-	ends_add(&j->receivers, cause.place.node);
-	if (effect == begin || !one_sender || !one_receiver ||
-	    first->place.node == cause.place.node ||
-	    (effect - begin > 1 && effect - begin != end - effect))
-		return 0;
-	for (uint64_t i = effect; i < end && !err; i++) {
-		uint64_t of = effect - begin == 1 ? begin : begin + (i - effect);
-		int64_t got = sorter_read(j->refs, i, &ref, 1);
+	return 0; /* a send of another payload, whose burst this one is in */
+}
 
+static int alike_claims(struct joining *j, struct alike *alike)
+{
+	struct ref effect;
+	int err = 0;
+
+	alike->claimed = calloc(alike->effects - alike->begin, 1);
+	if (!alike->claimed)
+		return -ENOMEM;
+	for (uint64_t at = alike->effects; at < alike->end && !err; at++) {
+		int64_t got = sorter_read(j->refs, at, &effect, 1);
+
+		err = got < 0 ? (int)got : effect.carried ? alike_claim(j, alike, effect.end) : 0;
+	}
+	return err;
+}
+
+/* Every receive without a stamp has one of the sends that are left, in order. */
+static int alike_edges(struct joining *j, const struct alike *alike)
+{
+	bool only = alike->effects - alike->begin == 1;
+	uint64_t of = alike->begin;
+	struct ref effect, cause;
+	int err = 0;
+
+	for (uint64_t at = alike->effects; at < alike->end && !err; at++) {
+		int64_t got = sorter_read(j->refs, at, &effect, 1);
+
+		if (got == 1 && effect.carried)
+			continue;
+		while (!only && alike->claimed[of - alike->begin])
+			of++;
 		if (got == 1)
 			got = sorter_read(j->refs, of, &cause, 1);
-		err = got == 1 ? edge_add(j, &ref, &cause, PAIRS_MATCHED) : (int)got;
+		err = got == 1 ? edge_add(j, &effect, &cause, PAIRS_MATCHED) : (int)got;
+		of += !only;
 	}
+	return err;
+}
+
+/* The same payload may be sent many times. Whose stamp came is known. The others are matched if as
+ * many are left as were sent: the n-th received is the n-th sent. If one was lost, or doubled, nobody
+ * knows which, and nothing is guessed. Of a payload that was sent once, every receipt is its own.
+ */
+static int join_hash(struct joining *j, uint64_t *at, const struct ref *first)
+{
+	struct alike alike = {
+		.begin = *at - 1,
+		.effects = *at - 1,
+		.one_sender = true,
+		.one_receiver = true,
+	};
+	int err = alike_find(j, &alike, first);
+	uint64_t sends = alike.effects - alike.begin;
+
+	*at = alike.end;
+	if (err || !sends || !alike.stripped || !alike.one_sender || !alike.one_receiver)
+		return err;
+	err = alike_claims(j, &alike);
+	if (!err && (sends == 1 || (!alike.twice && alike.unclaimed == alike.stripped)))
+		err = alike_edges(j, &alike);
+	free(alike.claimed);
 	return err;
 }
 

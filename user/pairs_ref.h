@@ -25,15 +25,15 @@ enum {
 struct ref {
 	uint64_t flow;
 	uint64_t key;
-	uint64_t end; /* own: last stamp, or the byte after the last */
+	uint64_t end; /* own: last stamp, or the byte after the last; carried: the stamp */
 	struct pairs_place place;
 	uint64_t stamp_end; /* the event's hlc_last */
 	uint64_t wall_ns;
 	uint32_t bytes;
 	uint32_t src, dst; /* ends of the connection, hashed */
 	uint8_t join, role;
-	bool closes; /* either end may write that it did: this says nothing of who sends */
-	uint8_t _pad;
+	bool closes;  /* either end may write that it did: this says nothing of who sends */
+	bool carried; /* JOIN_HASH: an effect that has its cause, and takes that send from others */
 };
 
 /* By flow, join, key, role, place. */

@@ -50,7 +50,8 @@ static bool same_socket(const struct sink_socket_options *a, const struct sink_s
 static bool same_otlp(const struct sink_otlp_options *a, const struct sink_otlp_options *b)
 {
 	return a == b || (a && b && same_text(a->url, b->url) && same_text(a->queue, b->queue) &&
-			  a->queue_bytes == b->queue_bytes &&
+			  same_text(a->ca, b->ca) && same_text(a->cert, b->cert) &&
+			  same_text(a->key, b->key) && a->queue_bytes == b->queue_bytes &&
 			  same_list(a->headers, a->headers_count, b->headers, b->headers_count));
 }
 
@@ -297,6 +298,8 @@ static const char *must_restart(const struct run *run, const struct config_file 
 
 	if (was->clock_per_host != now->clock_per_host)
 		return "trace.clock";
+	if (was->burst_flow != now->burst_flow)
+		return "trace.burst";
 	if (was->attach_how != now->attach_how)
 		return "trace.attach";
 	if (was->sizes.flows != now->sizes.flows || was->sizes.nodes != now->sizes.nodes ||

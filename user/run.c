@@ -88,6 +88,13 @@ static int options_merge(struct datapath_options *to, const struct datapath_opti
 	to->attach_how = more->attach_how ? more->attach_how : to->attach_how;
 	to->clock_per_host |= more->clock_per_host;
 	to->every_packet |= more->every_packet;
+	to->burst_flow |= more->burst_flow;
+	if (to->burst_flow && to->every_packet) {
+		log_error(
+			"--burst flow: with --every-packet, or every_packet in the file, there are "
+			"no bursts; choose one");
+		return 2;
+	}
 	to->wait = true;
 	return 0;
 }

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /* `--otlp URL`: events as log records to an OpenTelemetry collector, OTLP/HTTP in JSON. */
 #define _GNU_SOURCE 1
-#include <arpa/inet.h>
 #include <errno.h>
 #include <inttypes.h>
 #include <limits.h>
@@ -10,15 +9,13 @@
 #include <string.h>
 #include <unistd.h>
 
-#include <event2/buffer.h>
-#include <event2/dns.h>
-#include <event2/http.h>
 #include <jansson.h>
 
 #include "event.h"
 #include "log.h"
 #include "loop.h"
 #include "physical.h"
+#include "poster.h"
 #include "sinks.h"
 #include "spool.h"
 #include "text.h"
@@ -29,7 +26,6 @@
 #define BATCH_NS (1000ULL * 1000 * 1000)
 #define BACKOFF_NS (1000ULL * 1000 * 1000)
 #define BACKOFF_MOST_NS (60ULL * 1000 * 1000 * 1000)
-#define TIMEOUT_SECONDS 10
 #define LAST_NS (3ULL * 1000 * 1000 * 1000)
 
 #define SEVERITY_INFO 9
@@ -38,10 +34,9 @@
 struct otlp_sink {
 	struct sink sink;
 	struct event_base *base;
-	struct evdns_base *dns;
-	struct evhttp_connection *connection;
+	struct poster *poster;
 	struct spool *spool;
-	char *where, *queue, *host, *path, **headers;
+	char *where, *queue, *host, *path, *ca, *cert, *key, **headers;
 	unsigned headers_n;
 	__u16 port;
 	__u64 queue_bytes;
@@ -60,9 +55,10 @@ int sink_otlp_url(struct sink_otlp_options *o)
 	__u64 port = 4318;
 	char number[6];
 
-	if (strncmp(at, "http://", 7))
+	o->secure = !strncmp(at, "https://", 8);
+	if (!o->secure && strncmp(at, "http://", 7))
 		return -EINVAL;
-	at += 7;
+	at += o->secure ? 8 : 7;
 	slash = at + strcspn(at, "/");
 	end = memchr(at, ']', slash - at);
 	colon = memchr(end ? end : at, ':', slash - (end ? end : at));
@@ -87,6 +83,15 @@ int sink_otlp_url(struct sink_otlp_options *o)
 	snprintf(o->path, sizeof(o->path), "%s", strlen(slash) > 1 ? slash : "/v1/logs");
 	o->port = port;
 	return 0;
+}
+
+const char *sink_otlp_files(const struct sink_otlp_options *o)
+{
+	if (!o->ca && !o->cert && !o->key)
+		return NULL;
+	if (!o->url || !o->secure)
+		return "certificates are for https://";
+	return !o->cert == !o->key ? NULL : "a certificate and its key go together";
 }
 
 static void key_add(struct text *text, const char *key)
@@ -233,11 +238,10 @@ static void batch_end(struct otlp_sink *s)
 
 /* ---- sending ------------------------------------------------------------------------------------- */
 
-static void answered(struct evhttp_request *request, void *ctx)
+static void answered(int status, const char *why, void *ctx)
 {
 	struct otlp_sink *s = ctx;
-	int status = request ? evhttp_request_get_response_code(request) : 0;
-	char what[64];
+	char what[320];
 
 	s->asks = false;
 	if (status >= 200 && status < 300) {
@@ -247,7 +251,10 @@ static void answered(struct evhttp_request *request, void *ctx)
 			log_info("%s: takes events again", s->where);
 		s->said = false;
 	} else {
-		snprintf(what, sizeof(what), status ? "answers %d" : "does not answer", status);
+		if (status)
+			snprintf(what, sizeof(what), "answers %d", status);
+		else
+			snprintf(what, sizeof(what), "does not answer (%s)", why);
 		trouble(s, what);
 		/* It will not like this batch better another time. */
 		if (status >= 400 && status < 500 && status != 408 && status != 429) {
@@ -263,66 +270,42 @@ static void answered(struct evhttp_request *request, void *ctx)
 	s->sink.stats.queued = spool_bytes(s->spool);
 }
 
-static int connect_to(struct otlp_sink *s)
+static void head_write(const struct otlp_sink *s, size_t len, struct text *head)
 {
-	struct in6_addr address;
+	bool bare = strchr(s->host, ':');
 
-	if (s->connection)
-		return 0;
-	/* Numbers too are read by it: libc's resolver is not there (resolve.c). */
-	if (!s->dns) {
-		s->dns = evdns_base_new(s->base, EVDNS_BASE_DISABLE_WHEN_INACTIVE);
-		if (!s->dns)
-			return -ENOMEM;
-		if (inet_pton(AF_INET, s->host, &address) != 1 &&
-		    inet_pton(AF_INET6, s->host, &address) != 1)
-			evdns_base_resolv_conf_parse(s->dns, DNS_OPTIONS_ALL, "/etc/resolv.conf");
+	text_add_str(head, "POST ");
+	text_add_str(head, s->path);
+	text_add_str(head, bare ? " HTTP/1.1\r\nHost: [" : " HTTP/1.1\r\nHost: ");
+	text_add_str(head, s->host);
+	text_add_str(head, bare ? "]:" : ":");
+	text_add_u64(head, s->port);
+	text_add_str(head, "\r\nContent-Type: application/json\r\nContent-Length: ");
+	text_add_u64(head, len);
+	for (unsigned i = 0; i < s->headers_n; i++) {
+		text_add_str(head, "\r\n");
+		text_add_str(head, s->headers[i]);
 	}
-	s->connection = evhttp_connection_base_new(s->base, s->dns, s->host, s->port);
-	if (!s->connection)
-		return -ENOMEM;
-	evhttp_connection_set_timeout(s->connection, TIMEOUT_SECONDS);
-	evhttp_connection_set_max_body_size(s->connection, 64 << 10);
-	evhttp_connection_set_max_headers_size(s->connection, 64 << 10);
-	return 0;
-}
-
-static void header_add(struct evhttp_request *request, const char *header)
-{
-	const char *value = strchr(header, ':') + 1;
-	char name[128];
-
-	snprintf(name, sizeof(name), "%.*s", (int)(value - 1 - header), header);
-	evhttp_add_header(evhttp_request_get_output_headers(request), name,
-			  value + strspn(value, " "));
+	text_add_str(head, "\r\n\r\n");
 }
 
 static void send_first(struct otlp_sink *s)
 {
-	struct evhttp_request *request;
-	char host[300];
+	struct text head = {};
 	size_t len;
 	char *text = spool_first(s->spool, &len, &s->asking);
+	int err;
 
 	if (!text)
 		return;
-	request = connect_to(s) ? NULL : evhttp_request_new(answered, s);
-	if (!request) {
-		free(text);
-		spool_keep(s->spool);
-		return;
-	}
-	snprintf(host, sizeof(host), strchr(s->host, ':') ? "[%s]:%u" : "%s:%u", s->host, s->port);
-	evhttp_add_header(evhttp_request_get_output_headers(request), "Host", host);
-	evhttp_add_header(evhttp_request_get_output_headers(request), "Content-Type",
-			  "application/json");
-	for (unsigned i = 0; i < s->headers_n; i++)
-		header_add(request, s->headers[i]);
-	evbuffer_add(evhttp_request_get_output_buffer(request), text, len);
+	head_write(s, len, &head);
+	err = head.err ? head.err : poster_post(s->poster, head.at, head.len, text, len);
 	free(text);
-	s->asks = true;
-	if (evhttp_make_request(s->connection, request, EVHTTP_REQ_POST, s->path) && s->asks)
-		answered(NULL, s);
+	text_free(&head);
+	if (err)
+		answered(0, strerror(-err), s);
+	else
+		s->asks = true;
 }
 
 static int otlp_event(struct sink *sink, const struct sink_event *event)
@@ -355,10 +338,7 @@ static void otlp_tick(struct sink *sink, __u64 now_ns)
 
 static void otlp_free(struct otlp_sink *s)
 {
-	if (s->connection)
-		evhttp_connection_free(s->connection);
-	if (s->dns)
-		evdns_base_free(s->dns, 0);
+	poster_free(s->poster);
 	if (s->spool)
 		spool_close(s->spool);
 	for (unsigned i = 0; i < s->headers_n; i++)
@@ -368,6 +348,9 @@ static void otlp_free(struct otlp_sink *s)
 	free(s->queue);
 	free(s->host);
 	free(s->path);
+	free(s->ca);
+	free(s->cert);
+	free(s->key);
 	text_free(&s->batch);
 	free(s);
 }
@@ -395,6 +378,22 @@ static int otlp_close(struct sink *sink, int status)
 	return status;
 }
 
+static char *copy(const char *text)
+{
+	return text ? strdup(text) : NULL;
+}
+
+static struct poster *poster_make(struct otlp_sink *s, const struct sink_otlp_options *o)
+{
+	struct poster_options to = { .host = s->host, .port = s->port, .secure = o->secure };
+
+	s->ca = copy(o->ca);
+	s->cert = copy(o->cert);
+	s->key = copy(o->key);
+	to.tls = (struct tls_files){ .ca = s->ca, .cert = s->cert, .key = s->key };
+	return poster_new(s->base, &to, answered, s);
+}
+
 struct sink *sink_otlp_open(const struct sink_otlp_options *o, struct event_base *base,
 			    const char *state_dir)
 {
@@ -416,6 +415,8 @@ struct sink *sink_otlp_open(const struct sink_otlp_options *o, struct event_base
 	for (unsigned i = 0; s->headers && i < o->headers_count; i++, s->headers_n++)
 		s->headers[i] = strdup(o->headers[i]);
 	if (s->where && s->queue && s->host && s->path && s->headers)
+		s->poster = poster_make(s, o);
+	if (s->poster)
 		s->spool = spool_open(s->queue, o->queue_bytes);
 	if (!s->spool) {
 		otlp_free(s);

@@ -17,7 +17,10 @@ enum {
 	OPT_BUDGET,
 	OPT_SOCKET,
 	OPT_OTLP,
-	OPT_QUEUE
+	OPT_QUEUE,
+	OPT_OTLP_CA,
+	OPT_OTLP_CERT,
+	OPT_OTLP_KEY
 };
 
 static const struct argp_option options[] = {
@@ -31,7 +34,13 @@ static const struct argp_option options[] = {
 	{ "socket", OPT_SOCKET, "PATH", 0,
 	  "Stream the events to whoever of us or of root connects to this unix socket", 4 },
 	{ "otlp", OPT_OTLP, "URL", 0,
-	  "Send the events to an OpenTelemetry collector, http://HOST:4318", 4 },
+	  "Send the events to an OpenTelemetry collector, http://HOST:4318 or https://HOST:4318",
+	  4 },
+	{ "otlp-ca", OPT_OTLP_CA, "FILE", 0,
+	  "Whose certificates are believed there, in PEM (default: whom this machine believes)",
+	  4 },
+	{ "otlp-cert", OPT_OTLP_CERT, "FILE", 0, "Our certificate, if it wants one, in PEM", 4 },
+	{ "otlp-key", OPT_OTLP_KEY, "FILE", 0, "And its key, in PEM, mode 0600", 4 },
 	{ "queue", OPT_QUEUE, "DIR", 0,
 	  "Where events wait for that collector (default otlp in the state directory)", 4 },
 	{},
@@ -76,8 +85,16 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 		o->otlp.url = arg;
 		if (sink_otlp_url(&o->otlp))
 			refuse("otlp", arg,
-			       "not an address to export to; http://HOST:4318 (https is for a "
-			       "collector nearby to do)");
+			       "not an address to export to; http://HOST:4318, https://HOST:4318");
+		return 0;
+	case OPT_OTLP_CA:
+		o->otlp.ca = arg;
+		return 0;
+	case OPT_OTLP_CERT:
+		o->otlp.cert = arg;
+		return 0;
+	case OPT_OTLP_KEY:
+		o->otlp.key = arg;
 		return 0;
 	case OPT_QUEUE:
 		o->otlp.queue = arg;
@@ -85,6 +102,8 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 	case ARGP_KEY_END:
 		if (o->write.budget_bytes < 2 * o->write.file_bytes)
 			refuse("budget", "", "must hold two files at least (--file-size)");
+		if (sink_otlp_files(&o->otlp))
+			refuse("otlp", o->otlp.url ? o->otlp.url : "", sink_otlp_files(&o->otlp));
 		return 0;
 	}
 	return ARGP_ERR_UNKNOWN;

@@ -28,12 +28,14 @@ struct sink_socket_options {
 
 struct sink_otlp_options {
 	char *url, *queue, *queue_size;
-	char **headers; /* "Name: value" */
+	char *ca, *cert, *key; /* of https */
+	char **headers;	       /* "Name: value" */
 	unsigned headers_count;
 	__u64 queue_bytes;
 	/* of the url */
 	char host[256], path[256];
 	__u16 port;
+	bool secure;
 };
 
 #define SINK_FILE_BYTES (64ULL << 20)
@@ -68,7 +70,10 @@ extern const struct argp sinks_argp;
 int sinks_open(struct tracer *tracer, const struct sinks_options *o, struct event_base *base,
 	       const char *state_dir);
 
-/* http://HOST[:PORT][/PATH] into host, port and path; -EINVAL. */
+/* http[s]://HOST[:PORT][/PATH] into host, port and path; -EINVAL. */
 int sink_otlp_url(struct sink_otlp_options *o);
+
+/* What is wrong with the files for that, as words, or NULL. */
+const char *sink_otlp_files(const struct sink_otlp_options *o);
 
 #endif

@@ -176,9 +176,15 @@ static int batch_write(struct spool *spool, const struct batch *batch, const cha
 int spool_put(struct spool *spool, const char *text, size_t len, __u64 records, __u64 *lost)
 {
 	const struct batch batch = { spool->next, records, len };
+	__u64 held = spool->held && spool->n ? spool->batches[0].bytes : 0;
 	int err;
 
 	*lost = 0;
+	/* What is being sent cannot go, and there is no room beside it: then this one goes. */
+	if (len <= spool->most && held + len > spool->most) {
+		*lost = records;
+		return 0;
+	}
 	while (spool->n > spool->held && spool->bytes + len > spool->most) {
 		*lost += spool->batches[spool->held].records;
 		batch_remove(spool, spool->held);

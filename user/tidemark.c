@@ -57,6 +57,7 @@ void tidemark_init(struct tidemark *t, const char *pin_dir, const char *state_di
 	t->event_node = -1;
 	t->flow_tick = -1;
 	t->mark_touch = -1;
+	t->bursts_end = -1;
 	for (int i = 0; i < MAPS_NR; i++)
 		t->map[i] = -1;
 }
@@ -82,6 +83,8 @@ void tidemark_close(struct tidemark *t)
 		close(t->flow_tick);
 	if (t->mark_touch >= 0)
 		close(t->mark_touch);
+	if (t->bursts_end >= 0)
+		close(t->bursts_end);
 	if (t->dir >= 0)
 		close(t->dir);
 	tidemark_unlock(t);
@@ -208,7 +211,8 @@ int tidemark_open(struct tidemark *t)
 	if (!err && (pin_path(t, path, "event_end") || (t->event_end = bpf_obj_get(path)) < 0 ||
 		     pin_path(t, path, "event_node") || (t->event_node = bpf_obj_get(path)) < 0 ||
 		     pin_path(t, path, "flow_tick") || (t->flow_tick = bpf_obj_get(path)) < 0 ||
-		     pin_path(t, path, "mark_touch") || (t->mark_touch = bpf_obj_get(path)) < 0))
+		     pin_path(t, path, "mark_touch") || (t->mark_touch = bpf_obj_get(path)) < 0 ||
+		     pin_path(t, path, "bursts_end") || (t->bursts_end = bpf_obj_get(path)) < 0))
 		err = -errno;
 	err2 = tidemark_map_memory(t);
 	if (!err)
@@ -247,6 +251,7 @@ static void sizes_set(struct tidemark_bpf *skel, const struct sizes *sizes)
 	bpf_map__set_max_entries(skel->maps.marks, MARKS_DEFAULT);
 	bpf_map__set_max_entries(skel->maps.heirs, HEIRS);
 	bpf_map__set_max_entries(skel->maps.packets, libbpf_num_possible_cpus());
+	bpf_map__set_max_entries(skel->maps.bursts, sizes->parts & PART_BURSTS ? flows : 1);
 }
 
 /*
@@ -293,7 +298,8 @@ static int sockets_attach(struct tidemark_bpf *skel, const char *dir)
 static int pins_make(struct tidemark_bpf *skel, const char *dir)
 {
 	static const char *const programs[] = { "pipeline",  "event_end",  "event_node",
-						"flow_tick", "mark_touch", "record_suspend" };
+						"flow_tick", "mark_touch", "record_suspend",
+						"bursts_end" };
 	struct bpf_map *map;
 	char path[PATH_MAX];
 	int err;

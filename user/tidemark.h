@@ -46,7 +46,8 @@
 	X(assignments) \
 	X(tallies)     \
 	X(losses)      \
-	X(retentions)
+	X(retentions)  \
+	X(bursts)
 
 enum map {
 #define X(name) MAP_##name,
@@ -79,6 +80,7 @@ struct tidemark {
 	int map[MAPS_NR];
 	int event_end, event_node, flow_tick; /* programs */
 	int mark_touch;
+	int bursts_end;
 	unsigned cpus;	      /* with a ring of events each */
 	struct rings *rings;  /* if we made the datapath */
 	struct clock *clocks; /* mapped */

@@ -118,6 +118,12 @@ static int trace_adopt(struct trace *trace)
 			  t->pin_dir, trace->o.interfaces[0]);
 		return 1;
 	}
+	if (trace->o.burst_flow && !t->settings->burst_flow) {
+		log_error("%s: the datapath is up already, without --burst flow; `tidemark down` "
+			  "first",
+			  t->pin_dir);
+		return 1;
+	}
 	state_load(t);
 	/* Left by a trace that was killed: whom it did not know can be added. */
 	if (t->settings->temporary == DATAPATH_OF_TRACE && trace->o.selectors_n)
@@ -146,6 +152,7 @@ static const char *not_ours(const struct trace *trace)
 		       ? "--peer and what goes with it"
 	       : o->skews_n		 ? "--skew"
 	       : o->every_packet	 ? "--every-packet"
+	       : o->burst_flow		 ? "--burst"
 	       : o->clock_per_host	 ? "--clock"
 	       : trace->kept.write.dir	 ? "--write"
 	       : trace->kept.socket.path ? "--socket"
@@ -297,7 +304,7 @@ static const char doc[] =
 	"If the datapath is up (`tidemark up`), it is used and stays. If not, it is brought up for "
 	"as long as this runs. If a daemon reads it (`tidemark run`), its events are printed, by any "
 	"number of traces; what changes the datapath or where events go is then the daemon's: -i, "
-	"--peer, --skew, --every-packet, --clock, --write, --socket and --otlp are refused.\n"
+	"--peer, --skew, --every-packet, --burst, --clock, --write, --socket and --otlp are refused.\n"
 	"\n"
 	"Examples:\n"
 	"\n"

@@ -148,6 +148,15 @@ static int rings_open(struct tracer *tracer)
 	return 0;
 }
 
+/* Where they are per flow, the kernel looks through them itself. */
+static void bursts_end_flows(struct tracer *tracer, __u64 before_ns)
+{
+	struct bursts_call call = { .before_ns = before_ns };
+	LIBBPF_OPTS(bpf_test_run_opts, opts, .ctx_in = &call, .ctx_size_in = sizeof(call));
+
+	bpf_prog_test_run_opts(tracer->t->bursts_end, &opts);
+}
+
 /* Ask the kernel to end bursts that were opened long ago; at the end, all of them. */
 static void bursts_end(struct tracer *tracer, __u64 older_ns)
 {
@@ -164,6 +173,8 @@ static void bursts_end(struct tracer *tracer, __u64 older_ns)
 		call.clock = i;
 		bpf_prog_test_run_opts(tracer->t->event_end, &opts);
 	}
+	if (tracer->t->settings->burst_flow)
+		bursts_end_flows(tracer, now_ns - older_ns);
 }
 
 static void second(struct tracer *tracer)
@@ -384,6 +395,8 @@ int tracer_start(struct tracer *tracer)
 		log_error("cannot wait for events: %s", strerror(-err));
 		return err;
 	}
+	if (tracer->t->settings->burst_flow)
+		log_info("bursts are per flow (--burst flow): the order within them is lost");
 	log_info("watching %u nodes", node_count(tracer->t));
 	/* Only now: it takes as long as all the rest, and the packets do not wait for it. */
 	err = watch_processes(tracer->t);
