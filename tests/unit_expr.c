@@ -169,6 +169,58 @@ static void forms(void)
 	   "source and destination are the other way round in the other direction");
 }
 
+/* SCTP, UDP-Lite and DCCP have ports; what came without its ports has none, not 0. */
+static void ports(void)
+{
+	struct track t = example();
+
+	t.flow.proto = 132;
+	ok(holds("port 443 and sctp port 443 and sctp dst port https", &t, true),
+	   "SCTP has ports");
+	ok(!holds("tcp port 443 or udp port 443 or dccp port 443", &t, true), "its own");
+	t.flow.proto = 136;
+	ok(holds("udplite port 443", &t, true), "so does UDP-Lite");
+	t.flow.proto = 33;
+	ok(holds("dccp port 443", &t, true), "and DCCP");
+	t.flow.proto = 6;
+	t.flow.remote_port = 0;
+	ok(holds("port 0", &t, true) && holds("dst port 0", &t, true) &&
+		   holds("tcp portrange 0-5", &t, true) && !holds("src port 0", &t, true),
+	   "a port may be 0");
+	t.unported = TRACK_UNPORTED;
+	ok(!holds("port 0", &t, true) && !holds("portrange 0-65535", &t, true),
+	   "which it is not where nobody knows it");
+	t.inner = t.flow;
+	ok(holds("port 0", &t, true) && holds("inner port 0", &t, true),
+	   "but inside of a tunnel it may be known");
+	t.unported |= TRACK_INNER_UNPORTED;
+	ok(!holds("port 0", &t, true), "or not");
+}
+
+/* A number that is ICMP's in one IP is nobody's in the other. */
+static void families(void)
+{
+	struct track t = example();
+
+	t.flow.proto = 2;
+	ok(holds("igmp", &t, true) && holds("ip and proto 2", &t, true), "igmp is 2 of IPv4");
+	t.ethertype = 0x86dd;
+	ok(!holds("igmp", &t, true) && holds("proto 2", &t, true), "and not of IPv6");
+	t.flow.proto = 1;
+	ok(!holds("icmp", &t, true), "nor is icmp");
+	t.flow.proto = 58;
+	ok(holds("icmp6", &t, true), "icmp6 is 58 of IPv6");
+	t.ethertype = 0x0800;
+	ok(!holds("icmp6", &t, true), "and not of IPv4");
+	t.flow.proto = 4;
+	t.inner = t.flow;
+	t.inner.proto = 1;
+	ok(holds("icmp", &t, true) && holds("inner icmp", &t, true) && !holds("outer icmp", &t, true),
+	   "in a tunnel, the inner addresses say which it is");
+	memset(t.inner.local, 0x20, 16);
+	ok(!holds("icmp", &t, true), "of IPv6, it is not");
+}
+
 static void errors(void)
 {
 	refused("hots 1", 1, "no word");
@@ -230,6 +282,8 @@ static void compiled(void)
 		"mark 100/5",
 		"net 2001:db8::/32 or (vlan 5 and pid 812)",
 		"portrange 1-442 or icmp",
+		"sctp port 443 or igmp or icmp6",
+		"dccp or port 0",
 	};
 	struct filter_op ops[FILTER_OPS_MAX];
 	struct expr_error error;
@@ -266,6 +320,8 @@ static void compiled(void)
 int main(void)
 {
 	forms();
+	ports();
+	families();
 	errors();
 	bounds();
 	compiled();

@@ -187,8 +187,10 @@ static struct expr *proto_test(struct parser *p, const char *at, const struct ex
 	if (proto->ethertype)
 		return value_test(p, at, FILTER_ETHERTYPE, proto->ethertype, proto->ethertype);
 	expr = value_test(p, at, FILTER_PROTO, proto->number, proto->number);
-	if (expr)
+	if (expr) {
 		expr->op.sides = sides;
+		expr->op.flags = proto->family;
+	}
 	return expr;
 }
 
@@ -226,8 +228,7 @@ static struct expr *port_primitive(struct parser *p, const struct qualifiers *q)
 
 	if (!value(p, q->type == PORT ? "a port" : "a range of ports", word, sizeof(word)))
 		return NULL;
-	if (q->proto && q->proto->number && q->proto->number != FILTER_TCP &&
-	    q->proto->number != FILTER_UDP)
+	if (q->proto && q->proto->number && !flow_has_ports(q->proto->number))
 		return fail(p, "%s has no ports", q->proto->name);
 	why = expr_ports(word, q->type == PORTRANGE, &op.low, &op.high);
 	if (why)
