@@ -11,7 +11,6 @@
 #define TRACK_LABELLED (1U << 20) /* in track.mpls: there is a label */
 #define TRACK_NUMBERED (1U << 24) /* in track.vni: there is one */
 
-
 /* track.unported: a later fragment whose first did not come, or cut short before the ports */
 #define TRACK_UNPORTED (1U << 0)
 #define TRACK_INNER_UNPORTED (1U << 1)
@@ -32,11 +31,11 @@ struct track {
 	__u16 vlan[TRACK_VLANS]; /* outermost first: id | TRACK_TAGGED */
 	__u8 class;		 /* of recording */
 	__u8 unported; /* TRACK_UNPORTED...: ports there may be, but not in these packets */
-	__u32 mpls;   /* outermost label | TRACK_LABELLED */
-	__u32 vni;    /* VXLAN's or GENEVE's | TRACK_NUMBERED */
-	__u32 device; /* ifindex, within the node */
-	__u32 mark;   /* as struct flow.mark, without generation */
-	__u32 pid;    /* of the local process, 0 unknown */
+	__u32 mpls;    /* outermost label | TRACK_LABELLED */
+	__u32 vni;     /* VXLAN's or GENEVE's | TRACK_NUMBERED */
+	__u32 device;  /* ifindex, within the node */
+	__u32 mark;    /* as struct flow.mark, without generation */
+	__u32 pid;     /* of the local process, 0 unknown */
 	char comm[16];
 };
 

@@ -175,8 +175,7 @@ static void ports(void)
 	struct track t = example();
 
 	t.flow.proto = 132;
-	ok(holds("port 443 and sctp port 443 and sctp dst port https", &t, true),
-	   "SCTP has ports");
+	ok(holds("port 443 and sctp port 443 and sctp dst port https", &t, true), "SCTP has ports");
 	ok(!holds("tcp port 443 or udp port 443 or dccp port 443", &t, true), "its own");
 	t.flow.proto = 136;
 	ok(holds("udplite port 443", &t, true), "so does UDP-Lite");
@@ -215,7 +214,8 @@ static void families(void)
 	t.flow.proto = 4;
 	t.inner = t.flow;
 	t.inner.proto = 1;
-	ok(holds("icmp", &t, true) && holds("inner icmp", &t, true) && !holds("outer icmp", &t, true),
+	ok(holds("icmp", &t, true) && holds("inner icmp", &t, true) &&
+		   !holds("outer icmp", &t, true),
 	   "in a tunnel, the inner addresses say which it is");
 	memset(t.inner.local, 0x20, 16);
 	ok(!holds("icmp", &t, true), "of IPv6, it is not");

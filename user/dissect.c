@@ -248,6 +248,7 @@ static int transport_read(struct cursor *c, struct layer *l)
 	l->more.payload = l->left - header;
 	if (header > room)
 		header = room;
+	l->more.header = header;
 	c->at += header;
 	return 0;
 }

@@ -31,6 +31,7 @@ struct parser {
 	size_t len;
 	__u64 now_ns;
 	int depth;
+	unsigned origins;
 	struct qualifiers last;
 	struct expr_error *error;
 	bool failed;
@@ -562,8 +563,12 @@ static struct expr *causal(struct parser *p, const char *at, enum expr_kind kind
 		return fail(p, "%s: a stamp is 16 hexadecimal digits, as in `hlc`", word);
 	if (node && !*node)
 		return fail(p, "a node is missing behind the @");
+	if (p->origins == EXPR_ORIGINS_MAX)
+		return fail(p, "more than %d pasts and futures", EXPR_ORIGINS_MAX);
 	advance(p);
 	expr = range(p, at, kind, stamp, stamp);
+	if (expr)
+		expr->origin = p->origins++;
 	if (expr && node)
 		snprintf(expr->name, sizeof(expr->name), "%s", node);
 	return expr;

@@ -16,20 +16,13 @@
 const struct expr_proto *expr_proto_find(const char *word, size_t len)
 {
 	static const struct expr_proto protos[] = {
-		{ "tcp", 6, true, 0, 0 },
-		{ "udp", 17, true, 0, 0 },
-		{ "icmp", 1, true, 0, FILTER_V4 },
-		{ "icmp6", 58, true, 0, FILTER_V6 },
-		{ "sctp", 132, true, 0, 0 },
-		{ "dccp", 33, true, 0, 0 },
-		{ "udplite", 136, true, 0, 0 },
-		{ "igmp", 2, true, 0, FILTER_V4 },
-		{ "gre", 47, true, 0, 0 },
-		{ "esp", 50, true, 0, 0 },
-		{ "ah", 51, true, 0, 0 },
-		{ "ospf", 89, true, 0, 0 },
-		{ "ip", 0, true, 0x0800, 0 },
-		{ "ip6", 0, true, 0x86dd, 0 },
+		{ "tcp", 6, true, 0, 0 },	   { "udp", 17, true, 0, 0 },
+		{ "icmp", 1, true, 0, FILTER_V4 }, { "icmp6", 58, true, 0, FILTER_V6 },
+		{ "sctp", 132, true, 0, 0 },	   { "dccp", 33, true, 0, 0 },
+		{ "udplite", 136, true, 0, 0 },	   { "igmp", 2, true, 0, FILTER_V4 },
+		{ "gre", 47, true, 0, 0 },	   { "esp", 50, true, 0, 0 },
+		{ "ah", 51, true, 0, 0 },	   { "ospf", 89, true, 0, 0 },
+		{ "ip", 0, true, 0x0800, 0 },	   { "ip6", 0, true, 0x86dd, 0 },
 		{ "arp", 0, true, 0x0806, 0 },
 	};
 

@@ -229,12 +229,7 @@ int gather_look(const struct gather *m, struct segment *s, __u64 ref, struct gat
 	q.wall_ns = item->wall_ns;
 	q.stamp = item->stamp;
 	q.wire = packet.wire;
-	if (m->causal) {
-		unsigned causal = m->causal(m->causal_ctx, s, &t->track, item);
-
-		q.past = causal & GATHER_PAST;
-		q.future = causal & GATHER_FUTURE;
-	}
+	q.origins = m->causal ? m->causal(m->causal_ctx, s, &t->track, item) : 0;
 	return expr_match(m->expr, &q);
 }
 

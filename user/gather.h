@@ -5,9 +5,6 @@
 
 #include "segment_read.h"
 
-#define GATHER_PAST (1U << 0)
-#define GATHER_FUTURE (1U << 1)
-
 /* A packet as it comes out. */
 struct gathered {
 	struct segment *segment;
@@ -64,8 +61,8 @@ struct gather {
 	__u32 gaps_n, gaps_room;
 	__u64 looked; /* packets looked at */
 	bool failed;  /* something could not be read, and was said */
-	/* Is it in the past, or the future, that is asked for? GATHER_*. */
-	unsigned (*causal)(void *ctx, struct segment *s, const struct track *t,
+	/* Of which pasts and futures that are asked for is it? As expr_packet.origins. */
+	__u64 (*causal)(void *ctx, struct segment *s, const struct track *t,
 			   const struct gather_item *item);
 	void *causal_ctx;
 };

@@ -137,7 +137,6 @@ static bool is_empty(const __u8 address[16])
 static void ends_print(struct out *out, const struct flow_key *flow, bool ported, bool forward,
 		       unsigned src, unsigned dst)
 {
-
 	if (is_empty(flow->local) && is_empty(flow->remote))
 		return;
 	out_address(out, src, forward ? flow->local : flow->remote,
