@@ -50,7 +50,7 @@ __checked int track_arp(struct __sk_buff *skb, struct pkt *p)
 
 /* Ports, or the identifier of an echo, of what begins at l3->at. Are they there? */
 static __always_inline int track_ports(struct __sk_buff *skb, const struct l3 *l3, __u16 *from,
-					__u16 *to)
+				       __u16 *to)
 {
 	__be16 port[4];
 

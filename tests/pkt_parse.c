@@ -398,7 +398,8 @@ static void test_others(void)
 	   "SCTP has ports");
 	l4(true, 136, "out flow_new 1",
 	   "136 [fd00:0:86dd::1]:42405-[fd00:0:86dd::2]:42405 out 1 74 in 0 0", "UDP-Lite, too");
-	l4(false, 33, "out flow_new 1", "33 8.0.0.1:42405-8.0.0.2:42405 out 1 54 in 0 0", "and DCCP");
+	l4(false, 33, "out flow_new 1", "33 8.0.0.1:42405-8.0.0.2:42405 out 1 54 in 0 0",
+	   "and DCCP");
 	frame_ip(&f, false, 1, 2);
 	frame_l4(&f, 132, 7);
 	frame_end(&f);

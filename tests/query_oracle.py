@@ -10,11 +10,10 @@ import subprocess
 import sys
 
 FIELDS = """frame.time_epoch frame.len eth.type vlan.id ieee8021ad.id vlan.etype mpls.label ip.src
-ip.dst ipv6.src ipv6.dst arp.src.proto_ipv4 arp.dst.proto_ipv4 tcp.srcport tcp.dstport udp.srcport udp.dstport
-sctp.srcport sctp.dstport dccp.srcport dccp.dstport
-icmp.type icmpv6.type gre.proto vxlan.vni geneve.vni ip.id ip.frag_offset ip.flags.mf
-ipv6.fraghdr.ident ipv6.fraghdr.offset ipv6.fraghdr.more ip.proto ipv6.fraghdr.nxt ipv6.nxt
-ipv6.dstopts.nxt frame.protocols""".split()
+ip.dst ipv6.src ipv6.dst arp.src.proto_ipv4 arp.dst.proto_ipv4 tcp.srcport tcp.dstport udp.srcport
+udp.dstport sctp.srcport sctp.dstport dccp.srcport dccp.dstport icmp.type icmpv6.type gre.proto
+vxlan.vni geneve.vni ip.id ip.frag_offset ip.flags.mf ipv6.fraghdr.ident ipv6.fraghdr.offset
+ipv6.fraghdr.more ip.proto ipv6.fraghdr.nxt ipv6.nxt ipv6.dstopts.nxt frame.protocols""".split()
 
 # What has ports, and whose fields tshark gives them in.
 PORTED = {'tcp': 'tcp', 'udp': 'udp', 'udplite': 'udp', 'sctp': 'sctp', 'dccp': 'dccp'}

@@ -96,7 +96,11 @@ static void forms(void)
 		"mark",
 		"mark 100",
 		"mark 100/5",
+		"(mark)",
+		"mark and tcp",
+		"not mark atlas",
 		"node web",
+		"node \"web\"",
 		"node 7",
 		"device eth0",
 		"device 2",
@@ -141,6 +145,9 @@ static void forms(void)
 		"vni",
 		"mark 100/6",
 		"mark 101",
+		"mark atlas",
+		"mark 0/5",
+		"mark 0",
 		"node db",
 		"node 8",
 		"comm ngin",
@@ -196,6 +203,23 @@ static void ports(void)
 	ok(!holds("port 0", &t, true), "or not");
 }
 
+/* Experiments and activities have names, of any case and with blanks. */
+static void marks(void)
+{
+	struct track t = example();
+
+	t.mark = MARK_MARKED | mark_label(2, 26, 3);
+	ok(holds("mark atlas", &t, true) && holds("mark 2/26", &t, true), "2 is Atlas");
+	ok(holds("mark \"atlas/Data Challenge\"", &t, true) &&
+		   holds("mark ATLAS/\"data challenge\"", &t, true),
+	   "and an activity may have blanks in its name");
+	ok(!holds("mark cms", &t, true) && !holds("mark atlas/Staging", &t, true),
+	   "others are not meant");
+	t.mark = MARK_MARKED | mark_label(0, 5, 3);
+	ok(holds("mark 0", &t, true) && holds("mark 0/5", &t, true) && !holds("mark 0/0", &t, true),
+	   "0 is a number as others are");
+}
+
 /* A number that is ICMP's in one IP is nobody's in the other. */
 static void families(void)
 {
@@ -233,6 +257,25 @@ static void errors(void)
 	refused("host nowhere.example", 6, "not looked up");
 	refused("vlan 4096", 6, "up to 4095");
 	refused("mark 512", 6, "EXPERIMENT");
+	refused("tcp and mark nosuch/3", 14, "nosuch: no such experiment");
+	refused("mark atlas/nosuch", 6, "no such activity of atlas");
+	refused("mark 2/64", 6, "up to 63");
+	refused("mark \"atlas/Data", 6, "quote");
+	refused("and tcp", 1, "missing");
+	refused("tcp and or udp", 9, "missing");
+	refused("tcp)", 4, "no `(`");
+	refused("()", 2, "missing");
+	refused("tcp & udp", 5, "&&");
+	refused("TCP", 1, "lower case, `tcp`");
+	refused("tcp[13] == 2", 1, "bytes");
+	refused("vlan x", 6, "up to 4095");
+	refused("port 80-90", 6, "portrange");
+	refused("port 80,443", 6, "80 or 443");
+	refused("host 10.0.0.1:80", 6, "and port");
+	refused("http", 1, "write `port`");
+	refused("arp port 80", 10, "no ports");
+	refused("ether host 1:2:3:4:5:6", 7, "MAC");
+	refused("more than this", 1, "no word");
 	refused("conn 10.0.0.1:80 10.0.0.2", 18, "endpoint");
 	refused("tcp and past 17979cfe36350000", 14, "`of`");
 	refused("past of 12", 9, "16 hexadecimal");
@@ -280,6 +323,7 @@ static void compiled(void)
 		"conn 10.0.0.2:40000 192.168.7.9:443",
 		"node web and comm nginx",
 		"mark 100/5",
+		"mark atlas/\"data challenge\" or mark 100",
 		"net 2001:db8::/32 or (vlan 5 and pid 812)",
 		"portrange 1-442 or icmp",
 		"sctp port 443 or igmp or icmp6",
@@ -322,6 +366,7 @@ int main(void)
 	forms();
 	ports();
 	families();
+	marks();
 	errors();
 	bounds();
 	compiled();

@@ -107,7 +107,13 @@ static void mask_bits(__u32 words[4], unsigned bits)
 const char *expr_address(const char *word, struct filter_op *op)
 {
 	unsigned char address[16];
+	const char *colon = strchr(word, ':');
+	__u32 port;
 
+	if (colon && strchr(word, '.') && !strchr(colon + 1, ':'))
+		return "no address; with a port, it is `host ADDRESS and port N`";
+	if (!service_port(word, &port))
+		return "a service; write `port` before it";
 	if (inet_pton(AF_INET, word, address) == 1) {
 		address_v4(op, address, ~0U);
 		return NULL;
@@ -208,9 +214,11 @@ const char *expr_ports(const char *word, bool range, __u32 *low, __u32 *high)
 
 	snprintf(text, sizeof(text), "%s", word);
 	dash = strchr(text, '-');
+	if (!range && dash)
+		return "no port; a range is asked for as portrange 8000-8080";
 	if (!range)
 		return port_parse(text, low) || (*high = *low, false)
-			       ? "no port; a port is a number up to 65535"
+			       ? "no port; a port is a number up to 65535; several are 80 or 443"
 			       : NULL;
 	if (!dash)
 		return "no range of ports; a range is 8000-8080";

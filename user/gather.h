@@ -63,7 +63,7 @@ struct gather {
 	bool failed;  /* something could not be read, and was said */
 	/* Of which pasts and futures that are asked for is it? As expr_packet.origins. */
 	__u64 (*causal)(void *ctx, struct segment *s, const struct track *t,
-			   const struct gather_item *item);
+			const struct gather_item *item);
 	void *causal_ctx;
 };
 
