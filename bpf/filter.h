@@ -35,8 +35,9 @@ enum filter_code {
 
 /* filter_op.flags, of an endpoint */
 #define FILTER_ADDRESS (1U << 0) /* the address counts */
-#define FILTER_PORT (1U << 1)	 /* the port counts: it is TCP's or UDP's */
-#define FILTER_V6 (1U << 2)	 /* no IPv4 address, whatever the mask lets by */
+#define FILTER_PORT (1U << 1)	 /* the port counts, of a protocol that has them */
+#define FILTER_V6 (1U << 2)	 /* no IPv4 address, whatever the mask lets by; or of a protocol */
+#define FILTER_V4 (1U << 3)	 /* of a protocol: in IPv4 only */
 
 enum filter_field {
 	FILTER_ETHERTYPE,
@@ -55,8 +56,8 @@ enum filter_field {
 struct filter_op {
 	__u8 code;  /* enum filter_code */
 	__u8 sides; /* FILTER_LOCAL... */
-	__u8 flags; /* FILTER_ADDRESS... */
-	__u8 proto; /* of an endpoint; 0: any (with FILTER_PORT: TCP or UDP) */
+	__u8 flags; /* FILTER_ADDRESS..., of a FILTER_PROTO FILTER_V4 or _V6 */
+	__u8 proto; /* of an endpoint; 0: any (with FILTER_PORT: any that has ports) */
 	__u8 field; /* enum filter_field, of a value */
 	__u8 _pad[3];
 	__u32 low; /* of port or value, inclusive */
@@ -68,14 +69,22 @@ struct filter_op {
 
 _Static_assert(sizeof(struct filter_op) == 52, "no hidden padding");
 
-#define FILTER_TCP 6
-#define FILTER_UDP 17
 #define FILTER_IP 0x0800
 #define FILTER_IP6 0x86dd
 
 struct filter_words {
 	__u32 word[4];
 } __attribute__((may_alias));
+
+#define FILTER_NO_PORT (~0U) /* there is one, but nobody knows it */
+
+static inline __attribute__((always_inline)) int filter_is_v4(const __u8 address[16])
+{
+	const struct filter_words *a = (const struct filter_words *)address;
+
+	return !(a->word[0] | a->word[1]) && address[8] == 0 && address[9] == 0 &&
+	       address[10] == 0xff && address[11] == 0xff;
+}
 
 static inline __attribute__((always_inline)) int
 filter_end(const struct filter_op *op, const __u8 address[16], __u32 port, __u32 proto)
@@ -89,39 +98,40 @@ filter_end(const struct filter_op *op, const __u8 address[16], __u32 port, __u32
 			((a->word[2] ^ op->bytes[2]) & op->bytes_mask[2]) |
 			((a->word[3] ^ op->bytes[3]) & op->bytes_mask[3]);
 		if (op->flags & FILTER_V6)
-			wrong |= !(a->word[0] | a->word[1]) && address[8] == 0 && address[9] == 0 &&
-				 address[10] == 0xff && address[11] == 0xff;
+			wrong |= filter_is_v4(address);
 	}
 	if (op->flags & FILTER_PORT) {
 		wrong |= port < op->low || port > op->high;
-		wrong |= proto != FILTER_TCP && proto != FILTER_UDP;
+		wrong |= !flow_has_ports(proto);
 	}
 	if (op->proto)
 		wrong |= proto != op->proto;
 	return !wrong;
 }
 
-/* No end is there: ports of a flow are those of TCP and UDP only, but it has addresses. */
+/* Which ends are meant, of those that there are. */
 static inline __attribute__((always_inline)) int filter_endpoint(const struct filter_op *op,
 								 const struct track *track)
 {
+	__u32 none = track->unported & TRACK_UNPORTED ? FILTER_NO_PORT : 0;
+	__u32 inner_none = track->unported & TRACK_INNER_UNPORTED ? FILTER_NO_PORT : 0;
 	int found = 0;
 
 	if (op->flags & FILTER_V6 && track->ethertype != FILTER_IP6 && !track->inner.proto)
 		return 0;
 	if (op->sides & FILTER_LOCAL)
-		found |= filter_end(op, track->flow.local, track->flow.local_port,
+		found |= filter_end(op, track->flow.local, track->flow.local_port | none,
 				    track->flow.proto);
 	if (op->sides & FILTER_REMOTE)
-		found |= filter_end(op, track->flow.remote, track->flow.remote_port,
+		found |= filter_end(op, track->flow.remote, track->flow.remote_port | none,
 				    track->flow.proto);
 	if (!track->inner.proto)
 		return found;
 	if (op->sides & FILTER_INNER_LOCAL)
-		found |= filter_end(op, track->inner.local, track->inner.local_port,
+		found |= filter_end(op, track->inner.local, track->inner.local_port | inner_none,
 				    track->inner.proto);
 	if (op->sides & FILTER_INNER_REMOTE)
-		found |= filter_end(op, track->inner.remote, track->inner.remote_port,
+		found |= filter_end(op, track->inner.remote, track->inner.remote_port | inner_none,
 				    track->inner.proto);
 	return found;
 }
@@ -133,18 +143,29 @@ static inline __attribute__((always_inline)) int filter_within(const struct filt
 	return value >= op->low && value <= op->high;
 }
 
+/* In IPv4 the protocol 1 is ICMP, in IPv6 it is nothing. */
+static inline __attribute__((always_inline)) int filter_proto(const struct filter_op *op,
+							      const struct track *track)
+{
+	int v4 = track->ethertype == FILTER_IP && !(op->flags & FILTER_V6);
+	int v6 = track->ethertype == FILTER_IP6 && !(op->flags & FILTER_V4);
+
+	if (op->sides & FILTER_OUTER && (v4 | v6) && filter_within(op, track->flow.proto))
+		return 1;
+	if (!(op->sides & FILTER_INNER) || !track->inner.proto ||
+	    !filter_within(op, track->inner.proto))
+		return 0;
+	return !(op->flags & (filter_is_v4(track->inner.local) ? FILTER_V6 : FILTER_V4));
+}
+
 static inline __attribute__((always_inline)) int filter_value(const struct filter_op *op,
 							      const struct track *track)
 {
-	int ip = track->ethertype == FILTER_IP || track->ethertype == FILTER_IP6;
-
 	switch (op->field) {
 	case FILTER_ETHERTYPE:
 		return filter_within(op, track->ethertype);
 	case FILTER_PROTO:
-		return (op->sides & FILTER_OUTER && ip && filter_within(op, track->flow.proto)) ||
-		       (op->sides & FILTER_INNER && track->inner.proto &&
-			filter_within(op, track->inner.proto));
+		return filter_proto(op, track);
 	case FILTER_VLAN:
 		return filter_within(op, track->vlan[0]) || filter_within(op, track->vlan[1]);
 	case FILTER_MPLS:

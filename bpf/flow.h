@@ -28,6 +28,12 @@ struct flow_key {
 
 _Static_assert(sizeof(struct flow_key) == 44, "no hidden padding");
 
+/* TCP, UDP, DCCP, SCTP, UDP-Lite: all begin with source and destination port. */
+static inline __attribute__((always_inline)) int flow_has_ports(__u32 proto)
+{
+	return proto == 6 || proto == 17 || proto == 33 || proto == 132 || proto == 136;
+}
+
 enum flow_state {
 	FLOW_OPEN,	  /* not TCP, or TCP older than us */
 	FLOW_SYN,	  /* SYN seen */

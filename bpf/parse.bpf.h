@@ -74,6 +74,12 @@ static __always_inline void addr_copy(__u8 to[16], const __u8 from[16])
 	*(struct addr_words *)to = *(const struct addr_words *)from;
 }
 
+static __always_inline int parse_is_tag(__u32 type)
+{
+	return type == ETH_P_8021Q || type == ETH_P_8021AD || type == ETH_P_QINQ1 ||
+	       type == ETH_P_QINQ2;
+}
+
 /* Over Ethernet and VLAN tags; the ethertype is what skb->protocol says without them. */
 static __always_inline int parse_l2(struct cursor *c, struct pkt *p, __be16 *type,
 				    struct counters *count)
@@ -87,7 +93,7 @@ static __always_inline int parse_l2(struct cursor *c, struct pkt *p, __be16 *typ
 	c->at = eth + 1;
 #pragma unroll
 	for (int i = 0; i < PARSE_VLANS; i++) {
-		if (*type != bpf_htons(ETH_P_8021Q) && *type != bpf_htons(ETH_P_8021AD))
+		if (!parse_is_tag(bpf_ntohs(*type)))
 			return 0;
 		tag = c->at;
 		if ((void *)(tag + 1) > c->end)
@@ -96,7 +102,7 @@ static __always_inline int parse_l2(struct cursor *c, struct pkt *p, __be16 *typ
 		*type = tag->proto;
 		c->at = tag + 1;
 	}
-	if (*type == bpf_htons(ETH_P_8021Q) || *type == bpf_htons(ETH_P_8021AD)) {
+	if (parse_is_tag(bpf_ntohs(*type))) {
 		count->reason.too_many_headers++;
 		return DONE;
 	}
@@ -334,6 +340,18 @@ static __always_inline int parse_l4(struct cursor *c, const struct l3 *l3, struc
 			    ? icmp->type == ICMP_ECHO || icmp->type == ICMP_ECHOREPLY
 			    : icmp->type == ICMPV6_ECHO_REQUEST || icmp->type == ICMPV6_ECHO_REPLY)
 			*src_port = *dst_port = bpf_ntohs(icmp->id);
+		return 0;
+	case IPPROTO_SCTP:
+	case IPPROTO_DCCP:
+	case IPPROTO_UDPLITE:
+		udp = c->at; /* of which only the ports are alike */
+		if (l3->left < sizeof(*udp))
+			goto truncated;
+		if ((void *)(udp + 1) > c->end)
+			return PARSE_SHORT;
+		*src_port = bpf_ntohs(udp->source);
+		*dst_port = bpf_ntohs(udp->dest);
+		p->payload = l3->left;
 		return 0;
 	default:
 		p->payload = l3->left;

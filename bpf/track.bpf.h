@@ -48,38 +48,40 @@ __checked int track_arp(struct __sk_buff *skb, struct pkt *p)
 	return 0;
 }
 
-/* Ports, or the identifier of an echo, of what begins at l3->at. */
-static __always_inline void track_ports(struct __sk_buff *skb, const struct l3 *l3, __u16 *from,
-					__u16 *to)
+/* Ports, or the identifier of an echo, of what begins at l3->at. Are they there? */
+static __always_inline int track_ports(struct __sk_buff *skb, const struct l3 *l3, __u16 *from,
+				       __u16 *to)
 {
 	__be16 port[4];
 
 	if (l3->later)
-		return;
-	if (l3->proto == IPPROTO_TCP || l3->proto == IPPROTO_UDP) {
+		return 0;
+	if (flow_has_ports(l3->proto)) {
 		if (l3->left < 4 || bpf_skb_load_bytes(skb, l3->at, port, 4))
-			return;
+			return 0;
 		*from = bpf_ntohs(port[0]);
 		*to = bpf_ntohs(port[1]);
+		return 1;
 	} else if (l3->proto == IPPROTO_ICMP || l3->proto == IPPROTO_ICMPV6) {
 		if (l3->left < 8 || bpf_skb_load_bytes(skb, l3->at, port, 8))
-			return;
+			return 0;
 		switch (bpf_ntohs(port[0]) >> 8) {
 		case ICMP_ECHOREPLY:
 		case ICMP_ECHO:
 			if (l3->proto != IPPROTO_ICMP)
-				return;
+				return 0;
 			break;
 		case ICMPV6_ECHO_REQUEST:
 		case ICMPV6_ECHO_REPLY:
 			if (l3->proto != IPPROTO_ICMPV6)
-				return;
+				return 0;
 			break;
 		default:
-			return;
+			return 0;
 		}
 		*from = *to = bpf_ntohs(port[2]);
 	}
+	return 0;
 }
 
 /*
@@ -121,8 +123,8 @@ __checked int track_ip(struct __sk_buff *skb, struct pkt *p, __u32 at, __u32 typ
 	} else {
 		return 0;
 	}
-	if (inner)
-		track_ports(skb, &l3, &from_port, &to_port);
+	if ((!inner || !track_ports(skb, &l3, &from_port, &to_port)) && flow_has_ports(l3.proto))
+		d->track.unported |= inner ? TRACK_INNER_UNPORTED : TRACK_UNPORTED;
 	key = inner ? &d->track.inner : &d->track.flow;
 	key->proto = l3.proto;
 	track_ends(key, p->from_local, l3.src, l3.dst, from_port, to_port);
@@ -188,7 +190,7 @@ __checked int track_inner(struct __sk_buff *skb, struct pkt *p)
 		at += 14;
 #pragma clang loop unroll(disable)
 		for (int i = 0; i < PARSE_VLANS; i++) {
-			if (type != ETH_P_8021Q && type != ETH_P_8021AD)
+			if (!parse_is_tag(type))
 				break;
 			if (bpf_skb_load_bytes(skb, at, word, 4))
 				return 0;
@@ -232,7 +234,7 @@ __checked int track_make(struct __sk_buff *skb, struct pkt *p)
 		t->vlan[1] = p->vlan[0];
 		t->vlan[0] = (skb->vlan_tci & 0xfff) | TRACK_TAGGED;
 	}
-	t->_pad = 0;
+	t->unported = 0;
 	t->mpls = p->mpls;
 	t->vni = 0;
 	t->device = skb->ifindex;

@@ -11,6 +11,10 @@
 #define TRACK_LABELLED (1U << 20) /* in track.mpls: there is a label */
 #define TRACK_NUMBERED (1U << 24) /* in track.vni: there is one */
 
+/* track.unported: a later fragment whose first did not come, or cut short before the ports */
+#define TRACK_UNPORTED (1U << 0)
+#define TRACK_INNER_UNPORTED (1U << 1)
+
 /*
  * Everything a query may ask of a packet but its time. Packets that agree in it are one
  * track: a flow as it came through one device, tags and tunnel included. So an index
@@ -26,16 +30,26 @@ struct track {
 	__u16 ethertype;	 /* after tags and labels, host order */
 	__u16 vlan[TRACK_VLANS]; /* outermost first: id | TRACK_TAGGED */
 	__u8 class;		 /* of recording */
-	__u8 _pad;
-	__u32 mpls;   /* outermost label | TRACK_LABELLED */
-	__u32 vni;    /* VXLAN's or GENEVE's | TRACK_NUMBERED */
-	__u32 device; /* ifindex, within the node */
-	__u32 mark;   /* as struct flow.mark, without generation */
-	__u32 pid;    /* of the local process, 0 unknown */
+	__u8 unported; /* TRACK_UNPORTED...: ports there may be, but not in these packets */
+	__u32 mpls;    /* outermost label | TRACK_LABELLED */
+	__u32 vni;     /* VXLAN's or GENEVE's | TRACK_NUMBERED */
+	__u32 device;  /* ifindex, within the node */
+	__u32 mark;    /* as struct flow.mark, without generation */
+	__u32 pid;     /* of the local process, 0 unknown */
 	char comm[16];
 };
 
 _Static_assert(sizeof(struct track) == 132, "no hidden padding");
+
+static inline __attribute__((always_inline)) int track_has_ports(const struct track *t)
+{
+	return flow_has_ports(t->flow.proto) && !(t->unported & TRACK_UNPORTED);
+}
+
+static inline __attribute__((always_inline)) int track_has_inner_ports(const struct track *t)
+{
+	return flow_has_ports(t->inner.proto) && !(t->unported & TRACK_INNER_UNPORTED);
+}
 
 /* packet.flags */
 #define PACKET_OUT (1U << 0)	 /* the node sent it */

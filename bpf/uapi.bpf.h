@@ -12,6 +12,8 @@
 #define ETH_P_IPV6 0x86dd
 #define ETH_P_8021Q 0x8100
 #define ETH_P_8021AD 0x88a8
+#define ETH_P_QINQ1 0x9100 /* what tags were called before 802.1ad */
+#define ETH_P_QINQ2 0x9200
 #define ETH_P_MPLS_UC 0x8847
 #define ETH_P_MPLS_MC 0x8848
 
@@ -28,6 +30,9 @@
 #define IPPROTO_GRE 47
 #define IPPROTO_AH 51
 #define IPPROTO_ICMPV6 58
+#define IPPROTO_DCCP 33
+#define IPPROTO_SCTP 132
+#define IPPROTO_UDPLITE 136
 #define IPPROTO_DSTOPTS 60
 #define IPPROTO_MH 135
 

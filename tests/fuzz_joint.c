@@ -114,7 +114,7 @@ static void sums_mend(unsigned char *at, size_t size)
 
 static void ask(struct joint *j, const char *text)
 {
-	struct joint_question question = { .to_ns = ~0ULL, .stamp_to = ~0ULL };
+	struct joint_question question = { .to_ns = ~0ULL };
 	struct expr_error error;
 	struct expr *expr;
 	__u64 *set = calloc(j->words + 1ULL, sizeof(*set));

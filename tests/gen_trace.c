@@ -12,13 +12,14 @@
 #define FRAME_MOST 2048
 #define MTU 1500
 
-enum wrap { PLAIN, VLAN, QINQ, MPLS, VXLAN, GENEVE, GRE, IPIP, SIT, WRAPS };
-enum kind { TCP, UDP, ICMP, FRAGMENTED, OTHER };
+enum wrap { PLAIN, VLAN, QINQ, MPLS, VXLAN, GENEVE, GRE, IPIP, SIT, OLDQINQ, WRAPS };
+enum kind { TCP, UDP, ICMP, FRAGMENTED, OTHER, SCTP, LITE, DCCP, IGMP };
 
 static const char *const usage =
-	"usage: gen_trace [-p PACKETS] [-f FLOWS] [-s SEED] [-r PACKETS_PER_SECOND] [-o]\n"
+	"usage: gen_trace [-p PACKETS] [-f FLOWS] [-s SEED] [-r PACKETS_PER_SECOND] [-o|-x]\n"
 	"Writes a pcap to stdout: TCP, UDP and ICMP over IPv4 and IPv6, in VLANs, MPLS and tunnels,\n"
-	"fragments, ARP and LLDP; most flows short, most bytes in few. -o: Ethernet only, no wraps.\n";
+	"fragments, ARP and LLDP; most flows short, most bytes in few. -o: Ethernet only, no wraps.\n"
+	"-x: with SCTP, DCCP, UDP-Lite, IGMP, port 0, IPv6 extension headers and older tags.\n";
 
 struct conn {
 	uint64_t at_ns, gap_ns; /* the next packet, and the mean between two */
@@ -27,14 +28,15 @@ struct conn {
 	uint32_t seq[2];
 	uint16_t client_port, server_port;
 	uint8_t kind, wrap, v6;
-	uint8_t bulky; /* one side sends full segments */
+	uint8_t extended; /* IPv6 with options, for the next hop and for the destination */
+	uint8_t bulky;	  /* one side sends full segments */
 	uint32_t number;
 };
 
 static struct {
 	unsigned packets, flows, rate;
 	uint64_t seed;
-	bool only_plain;
+	bool only_plain, exotic;
 } options = { .packets = 100000, .flows = 5000, .seed = 1, .rate = 20000 };
 
 static uint8_t noise[1 << 16];
@@ -172,8 +174,9 @@ static void wrap(struct out *o, const struct conn *c, bool forth, unsigned insid
 		return;
 	case VLAN:
 	case QINQ:
-		ethernet(o, from, to, c->wrap == QINQ ? 0x88a8 : 0x8100);
-		if (c->wrap == QINQ) {
+	case OLDQINQ:
+		ethernet(o, from, to, c->wrap == VLAN ? 0x8100 : c->wrap == QINQ ? 0x88a8 : 0x9100);
+		if (c->wrap != VLAN) {
 			at = add(o, 4);
 			put16(at, 100 + c->number % 5);
 			put16(at + 2, 0x8100);
@@ -227,13 +230,35 @@ static void payload(struct out *o, unsigned n)
 	o->n += n;
 }
 
+static unsigned options_bytes(const struct conn *c)
+{
+	return c->v6 && c->extended ? 16 : 0;
+}
+
 static unsigned room(const struct conn *c)
 {
 	static const unsigned taken[WRAPS] = {
 		[VXLAN] = 50, [GENEVE] = 50, [GRE] = 24, [IPIP] = 20, [SIT] = 40
 	};
 
-	return MTU - taken[c->wrap] - (c->v6 ? 40 : 20);
+	return MTU - taken[c->wrap] - (c->v6 ? 40 : 20) - options_bytes(c);
+}
+
+/* The flow's own header, with all that is before it. */
+static void own_ip(struct out *o, const struct conn *c, bool forth, uint8_t proto, unsigned inside)
+{
+	uint32_t from = forth ? c->client : c->server, to = forth ? c->server : c->client;
+	unsigned more = options_bytes(c);
+	uint8_t *h;
+
+	wrap(o, c, forth, (c->v6 ? 40 : 20) + more + inside);
+	ip(o, c->v6, from, to, more ? 0 : proto, more + inside, draw(), 0, false);
+	for (unsigned i = 0; i < more; i += 8) {
+		h = add(o, 8);
+		h[0] = i ? proto : 60;
+		h[2] = 1; /* PadN, of four */
+		h[3] = 4;
+	}
 }
 
 static void packet_tcp(struct out *o, struct conn *c)
@@ -241,7 +266,7 @@ static void packet_tcp(struct out *o, struct conn *c)
 	static const uint8_t opening[3] = { 2, 0x12, 0x10 };
 	bool forth = c->sent < 3 ? c->sent != 1 : c->bulky ? below(3) == 0 : below(2);
 	bool ends = c->left <= 2 && c->sent >= 3;
-	unsigned n = 0, ip_header = c->v6 ? 40 : 20;
+	unsigned n = 0;
 	uint8_t flags = c->sent < 3 ? opening[c->sent] : 0x10, *tcp;
 
 	if (ends) {
@@ -251,9 +276,7 @@ static void packet_tcp(struct out *o, struct conn *c)
 		n = c->bulky ? (forth ? 0 : room(c) - 20) : below(room(c) - 20);
 		flags |= n ? 8 : 0;
 	}
-	wrap(o, c, forth, ip_header + 20 + n);
-	ip(o, c->v6, forth ? c->client : c->server, forth ? c->server : c->client, 6, 20 + n,
-	   draw(), 0, false);
+	own_ip(o, c, forth, 6, 20 + n);
 	tcp = add(o, 20);
 	put16(tcp, forth ? c->client_port : c->server_port);
 	put16(tcp + 2, forth ? c->server_port : c->client_port);
@@ -269,12 +292,10 @@ static void packet_tcp(struct out *o, struct conn *c)
 static void packet_udp(struct out *o, struct conn *c)
 {
 	bool forth = c->bulky ? below(20) == 0 : !(c->sent & 1);
-	unsigned n = c->bulky ? room(c) - 8 : below(600), ip_header = c->v6 ? 40 : 20;
+	unsigned n = c->bulky ? room(c) - 8 : below(600);
 	uint8_t *udp;
 
-	wrap(o, c, forth, ip_header + 8 + n);
-	ip(o, c->v6, forth ? c->client : c->server, forth ? c->server : c->client, 17, 8 + n,
-	   draw(), 0, false);
+	own_ip(o, c, forth, 17, 8 + n);
 	udp = add(o, 8);
 	put16(udp, forth ? c->client_port : c->server_port);
 	put16(udp + 2, forth ? c->server_port : c->client_port);
@@ -287,14 +308,48 @@ static void packet_icmp(struct out *o, struct conn *c)
 	bool forth = !(c->sent & 1);
 	uint8_t *icmp;
 
-	wrap(o, c, forth, (c->v6 ? 40 : 20) + 64);
-	ip(o, c->v6, forth ? c->client : c->server, forth ? c->server : c->client, c->v6 ? 58 : 1,
-	   64, draw(), 0, false);
+	own_ip(o, c, forth, c->v6 ? 58 : 1, 64);
 	icmp = add(o, 8);
 	icmp[0] = c->v6 ? (forth ? 128 : 129) : (forth ? 8 : 0);
 	put16(icmp + 4, c->client_port);
 	put16(icmp + 6, c->sent / 2);
 	payload(o, 56);
+}
+
+/* SCTP with a chunk of data, DCCP's data, UDP-Lite that covers everything: ports first. */
+static void packet_ported(struct out *o, struct conn *c)
+{
+	static const uint8_t numbers[] = { [SCTP] = 132, [LITE] = 136, [DCCP] = 33 };
+	bool forth = !(c->sent & 1);
+	unsigned n = 4 * (1 + below(100)), header = c->kind == SCTP ? 28 : c->kind == DCCP ? 16 : 8;
+	uint8_t *h;
+
+	own_ip(o, c, forth, numbers[c->kind], header + n);
+	h = add(o, header);
+	put16(h, forth ? c->client_port : c->server_port);
+	put16(h + 2, forth ? c->server_port : c->client_port);
+	if (c->kind == SCTP) {
+		put32(h + 4, c->number);
+		put16(h + 12, 3); /* DATA, whole */
+		put16(h + 14, 16 + n);
+		put32(h + 16, c->sent);
+	} else if (c->kind == DCCP) {
+		h[4] = 4;	   /* words to the data */
+		h[8] = 2 << 1 | 1; /* DATA, with a long sequence number */
+		put32(h + 12, c->sent);
+	}
+	payload(o, n);
+}
+
+static void packet_igmp(struct out *o, struct conn *c)
+{
+	uint8_t *h;
+
+	own_ip(o, c, true, 2, 8);
+	h = add(o, 8);
+	h[0] = 0x16;
+	put32(h + 4, 0xe0000100 + c->number % 256);
+	put16(h + 2, checksum(h, 8));
 }
 
 /* Datagrams of three fragments: packet i is fragment i % 3 of datagram i / 3. */
@@ -341,13 +396,31 @@ static void frame(struct out *o, struct conn *c)
 	static void (*const made[])(struct out *, struct conn *) = {
 		[TCP] = packet_tcp,	[UDP] = packet_udp,
 		[ICMP] = packet_icmp,	[FRAGMENTED] = packet_fragment,
-		[OTHER] = packet_other,
+		[OTHER] = packet_other, [SCTP] = packet_ported,
+		[LITE] = packet_ported, [DCCP] = packet_ported,
+		[IGMP] = packet_igmp,
 	};
 
 	o->n = 0;
 	made[c->kind](o, c);
 	while (o->n < 60) /* what a card would add */
 		o->bytes[o->n++] = 0;
+}
+
+/* Drawn last, so that the others are as without. */
+static void conn_exotic(struct conn *c)
+{
+	static const uint8_t kinds[] = { SCTP, SCTP, LITE, DCCP, IGMP };
+
+	c->extended = below(2);
+	if (below(2))
+		c->kind = kinds[below(sizeof(kinds))];
+	if (c->kind == IGMP)
+		c->v6 = 0;
+	if (below(8) == 0)
+		c->client_port = 0;
+	if (below(4) == 0)
+		c->wrap = OLDQINQ;
 }
 
 static void conn_begin(struct conn *c, uint32_t number, double span_ns)
@@ -372,6 +445,8 @@ static void conn_begin(struct conn *c, uint32_t number, double span_ns)
 	c->seq[0] = draw();
 	c->seq[1] = draw();
 	c->at_ns = BEGAN_NS + (uint64_t)(uniform() * span_ns);
+	if (options.exotic && c->kind != OTHER && c->kind != FRAGMENTED && below(3) == 0)
+		conn_exotic(c);
 }
 
 /* Pareto: few flows have most packets. Their sum is made what was asked for. */
@@ -467,7 +542,7 @@ int main(int argc, char **argv)
 	struct conn *conns, **heap;
 	int opt;
 
-	while ((opt = getopt(argc, argv, "p:f:s:r:o")) != -1)
+	while ((opt = getopt(argc, argv, "p:f:s:r:ox")) != -1)
 		switch (opt) {
 		case 'p':
 			options.packets = strtoul(optarg, NULL, 10);
@@ -483,6 +558,9 @@ int main(int argc, char **argv)
 			break;
 		case 'o':
 			options.only_plain = true;
+			break;
+		case 'x':
+			options.exotic = true;
 			break;
 		default:
 			fputs(usage, stderr);

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "../bpf/flow.h"
 #include "pkt.h"
 
 void put16(__u8 *at, __u16 value)
@@ -200,6 +201,8 @@ void frame_l4(struct frame *f, __u8 proto, unsigned bytes)
 {
 	name_next(f, proto);
 	f->l4 = f->l4_end = f->n;
+	if (flow_has_ports(proto)) /* of what begins with them, as long as a header is */
+		f->l4_end += 8;
 	memset(append(f, bytes), 0xa5, bytes);
 }
 

@@ -386,7 +386,7 @@ static void test_other(void)
 	frame_end(&f);
 	run(&f, PLAIN);
 	label_set(&f, LABEL | (label_of(r.out + f.l3) & MARK_ENTROPY_MASK));
-	ok(same(&f, &r), "a protocol without ports (SCTP) is marked too");
+	ok(same(&f, &r), "a protocol that is neither TCP nor UDP (SCTP) is marked too");
 	frame_ip(&f, true, 1, 2);
 	frame_icmp(&f, 128, 99);
 	frame_end(&f);

@@ -83,6 +83,18 @@ static void test_link(void)
 	frame_v4(&f, 0);
 	udp_end(10);
 	expect(OUT, NEW_OUT, UDP4 "60 in 0 0", "a VLAN tag in a VLAN tag");
+	vlan(0x9100, 0x8100, 0);
+	frame_v4(&f, 0);
+	udp_end(10);
+	expect(OUT, NEW_OUT, UDP4 "60 in 0 0", "a VLAN tag in one of before 802.1ad");
+	vlan(0x9200, 0, 0);
+	frame_v4(&f, 0);
+	udp_end(10);
+	expect(OUT, NEW_OUT, UDP4 "56 in 0 0", "and of another number");
+	vlan(0x9300, 0, 0);
+	frame_v4(&f, 0);
+	udp_end(10);
+	expect(OUT, "out other_ethertype 1", NULL, "0x9300 is no tag");
 	vlan(0x88a8, 0x8100, 0x8100);
 	frame_v4(&f, 0);
 	udp_end(10);
@@ -382,7 +394,16 @@ static void test_others(void)
 	frame_end(&f);
 	expect(OUT, "out flow_new 1", "58 [fd00:0:86dd::1]:0-[fd00:0:86dd::2]:0 out 1 62 in 0 0",
 	       "a neighbour solicitation");
-	l4(false, 132, "out flow_new 1", "132 8.0.0.1:0-8.0.0.2:0 out 1 54 in 0 0", "SCTP");
+	l4(false, 132, "out flow_new 1", "132 8.0.0.1:42405-8.0.0.2:42405 out 1 54 in 0 0",
+	   "SCTP has ports");
+	l4(true, 136, "out flow_new 1",
+	   "136 [fd00:0:86dd::1]:42405-[fd00:0:86dd::2]:42405 out 1 74 in 0 0", "UDP-Lite, too");
+	l4(false, 33, "out flow_new 1", "33 8.0.0.1:42405-8.0.0.2:42405 out 1 54 in 0 0",
+	   "and DCCP");
+	frame_ip(&f, false, 1, 2);
+	frame_l4(&f, 132, 7);
+	frame_end(&f);
+	expect(OUT, "out truncated 1", NULL, "SCTP cut short before its tag");
 	l4(true, 50, "out flow_new 1", "50 [fd00:0:86dd::1]:0-[fd00:0:86dd::2]:0 out 1 74 in 0 0",
 	   "ESP");
 	l4(false, 47, "out flow_new 1", "47 8.0.0.1:0-8.0.0.2:0 out 1 54 in 0 0", "GRE");

@@ -15,7 +15,7 @@ teardown() {
 }
 
 trace() { # PACKETS SEED
-	"$TESTS/gen_trace" -p "$1" -f $(($1 / 8)) -s "$2" >"$DIR/t.pcap"
+	"$TESTS/gen_trace" -x -p "$1" -f $(($1 / 8)) -s "$2" >"$DIR/t.pcap"
 }
 
 segments() { # DIR [OPTION...]

@@ -96,7 +96,11 @@ static void forms(void)
 		"mark",
 		"mark 100",
 		"mark 100/5",
+		"(mark)",
+		"mark and tcp",
+		"not mark atlas",
 		"node web",
+		"node \"web\"",
 		"node 7",
 		"device eth0",
 		"device 2",
@@ -141,6 +145,9 @@ static void forms(void)
 		"vni",
 		"mark 100/6",
 		"mark 101",
+		"mark atlas",
+		"mark 0/5",
+		"mark 0",
 		"node db",
 		"node 8",
 		"comm ngin",
@@ -169,6 +176,75 @@ static void forms(void)
 	   "source and destination are the other way round in the other direction");
 }
 
+/* SCTP, UDP-Lite and DCCP have ports; what came without its ports has none, not 0. */
+static void ports(void)
+{
+	struct track t = example();
+
+	t.flow.proto = 132;
+	ok(holds("port 443 and sctp port 443 and sctp dst port https", &t, true), "SCTP has ports");
+	ok(!holds("tcp port 443 or udp port 443 or dccp port 443", &t, true), "its own");
+	t.flow.proto = 136;
+	ok(holds("udplite port 443", &t, true), "so does UDP-Lite");
+	t.flow.proto = 33;
+	ok(holds("dccp port 443", &t, true), "and DCCP");
+	t.flow.proto = 6;
+	t.flow.remote_port = 0;
+	ok(holds("port 0", &t, true) && holds("dst port 0", &t, true) &&
+		   holds("tcp portrange 0-5", &t, true) && !holds("src port 0", &t, true),
+	   "a port may be 0");
+	t.unported = TRACK_UNPORTED;
+	ok(!holds("port 0", &t, true) && !holds("portrange 0-65535", &t, true),
+	   "which it is not where nobody knows it");
+	t.inner = t.flow;
+	ok(holds("port 0", &t, true) && holds("inner port 0", &t, true),
+	   "but inside of a tunnel it may be known");
+	t.unported |= TRACK_INNER_UNPORTED;
+	ok(!holds("port 0", &t, true), "or not");
+}
+
+/* Experiments and activities have names, of any case and with blanks. */
+static void marks(void)
+{
+	struct track t = example();
+
+	t.mark = MARK_MARKED | mark_label(2, 26, 3);
+	ok(holds("mark atlas", &t, true) && holds("mark 2/26", &t, true), "2 is Atlas");
+	ok(holds("mark \"atlas/Data Challenge\"", &t, true) &&
+		   holds("mark ATLAS/\"data challenge\"", &t, true),
+	   "and an activity may have blanks in its name");
+	ok(!holds("mark cms", &t, true) && !holds("mark atlas/Staging", &t, true),
+	   "others are not meant");
+	t.mark = MARK_MARKED | mark_label(0, 5, 3);
+	ok(holds("mark 0", &t, true) && holds("mark 0/5", &t, true) && !holds("mark 0/0", &t, true),
+	   "0 is a number as others are");
+}
+
+/* A number that is ICMP's in one IP is nobody's in the other. */
+static void families(void)
+{
+	struct track t = example();
+
+	t.flow.proto = 2;
+	ok(holds("igmp", &t, true) && holds("ip and proto 2", &t, true), "igmp is 2 of IPv4");
+	t.ethertype = 0x86dd;
+	ok(!holds("igmp", &t, true) && holds("proto 2", &t, true), "and not of IPv6");
+	t.flow.proto = 1;
+	ok(!holds("icmp", &t, true), "nor is icmp");
+	t.flow.proto = 58;
+	ok(holds("icmp6", &t, true), "icmp6 is 58 of IPv6");
+	t.ethertype = 0x0800;
+	ok(!holds("icmp6", &t, true), "and not of IPv4");
+	t.flow.proto = 4;
+	t.inner = t.flow;
+	t.inner.proto = 1;
+	ok(holds("icmp", &t, true) && holds("inner icmp", &t, true) &&
+		   !holds("outer icmp", &t, true),
+	   "in a tunnel, the inner addresses say which it is");
+	memset(t.inner.local, 0x20, 16);
+	ok(!holds("icmp", &t, true), "of IPv6, it is not");
+}
+
 static void errors(void)
 {
 	refused("hots 1", 1, "no word");
@@ -181,6 +257,25 @@ static void errors(void)
 	refused("host nowhere.example", 6, "not looked up");
 	refused("vlan 4096", 6, "up to 4095");
 	refused("mark 512", 6, "EXPERIMENT");
+	refused("tcp and mark nosuch/3", 14, "nosuch: no such experiment");
+	refused("mark atlas/nosuch", 6, "no such activity of atlas");
+	refused("mark 2/64", 6, "up to 63");
+	refused("mark \"atlas/Data", 6, "quote");
+	refused("and tcp", 1, "missing");
+	refused("tcp and or udp", 9, "missing");
+	refused("tcp)", 4, "no `(`");
+	refused("()", 2, "missing");
+	refused("tcp & udp", 5, "&&");
+	refused("TCP", 1, "lower case, `tcp`");
+	refused("tcp[13] == 2", 1, "bytes");
+	refused("vlan x", 6, "up to 4095");
+	refused("port 80-90", 6, "portrange");
+	refused("port 80,443", 6, "80 or 443");
+	refused("host 10.0.0.1:80", 6, "and port");
+	refused("http", 1, "write `port`");
+	refused("arp port 80", 10, "no ports");
+	refused("ether host 1:2:3:4:5:6", 7, "MAC");
+	refused("more than this", 1, "no word");
 	refused("conn 10.0.0.1:80 10.0.0.2", 18, "endpoint");
 	refused("tcp and past 17979cfe36350000", 14, "`of`");
 	refused("past of 12", 9, "16 hexadecimal");
@@ -228,8 +323,11 @@ static void compiled(void)
 		"conn 10.0.0.2:40000 192.168.7.9:443",
 		"node web and comm nginx",
 		"mark 100/5",
+		"mark atlas/\"data challenge\" or mark 100",
 		"net 2001:db8::/32 or (vlan 5 and pid 812)",
 		"portrange 1-442 or icmp",
+		"sctp port 443 or igmp or icmp6",
+		"dccp or port 0",
 	};
 	struct filter_op ops[FILTER_OPS_MAX];
 	struct expr_error error;
@@ -266,6 +364,9 @@ static void compiled(void)
 int main(void)
 {
 	forms();
+	ports();
+	families();
+	marks();
 	errors();
 	bounds();
 	compiled();

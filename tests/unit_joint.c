@@ -370,7 +370,8 @@ static void same_answers(void)
 
 static int stamp_bounds(__u64 from, __u64 to)
 {
-	struct gather m = { .to_ns = ~0ULL, .stamp_from = from, .stamp_to = to };
+	const struct joint_span span = { from, to };
+	struct gather m = { .to_ns = ~0ULL, .spans = &span };
 	struct expr_error error;
 	struct expr *expr;
 	int opened;

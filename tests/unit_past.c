@@ -259,7 +259,7 @@ static void brute(unsigned from, bool future, bool in[PACKETS])
 /* Exit status of the question; `in` is what came back. */
 static int ask(const char *text, bool in[PACKETS])
 {
-	struct query q = { .directories = { dirs[0], dirs[1] }, .directories_n = 2 };
+	struct query q = { .directories = { dirs[0], dirs[1] }, .directories_n = 2, .text = text };
 	struct query_past *past = NULL;
 	struct expr_error error;
 	struct pcapng_packet p;
@@ -314,6 +314,49 @@ static void against_brute_force(void)
 	ok(far > asked / 2, "and %u of them reach over more than three nodes", far);
 }
 
+/* Several in one expression: what is between two events, and any other way to join them. */
+static void joined(void)
+{
+	static bool of[3][PACKETS], got[PACKETS], none[PACKETS];
+	unsigned asked = 0, wrong = 0, between = 0;
+
+	for (__u32 seed = 21; seed <= 26; seed++) {
+		directories(false);
+		run_make(seed);
+		for (int i = 0; i < 12; i++, asked++) {
+			static const char *const forms[] = { "%s and %s", "%s or %s and %s",
+							     "%s and not (%s or %s)",
+							     "not %s and %s" };
+			char leaf[3][64], text[256];
+			bool same = true;
+
+			for (unsigned k = 0; k < 3; k++) {
+				unsigned event = draw(all_n);
+				bool future = i % 4 ? draw(2) : k & 1;
+
+				snprintf(leaf[k], sizeof(leaf[k]), "%s of %016llx@n%u",
+					 future ? "future" : "past", all[event].stamp,
+					 all[event].node);
+				brute(event, future, of[k]);
+			}
+			snprintf(text, sizeof(text), forms[i % 4], leaf[0], leaf[1], leaf[2]);
+			wrong += ask(text, got) != 0;
+			for (unsigned p = 0; p < all_n; p++) {
+				const bool want[] = { of[0][p] && of[1][p],
+						      (of[0][p] || of[1][p]) && of[2][p],
+						      of[0][p] && !(of[1][p] || of[2][p]),
+						      !of[0][p] && of[1][p] };
+
+				same &= want[i % 4] == got[p];
+			}
+			wrong += !same;
+			between += i % 4 == 0 && memcmp(got, none, sizeof(got)) != 0;
+		}
+	}
+	ok(!wrong, "%u expressions of several are what brute force finds, %u wrong", asked, wrong);
+	ok(between > 3, "%u times there is something between two events", between);
+}
+
 static void named(void)
 {
 	static bool in[PACKETS];
@@ -357,6 +400,7 @@ static void ambiguous(void)
 int main(void)
 {
 	against_brute_force();
+	joined();
 	named();
 	directories(false);
 	ambiguous();

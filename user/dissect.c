@@ -11,6 +11,8 @@
 #define TYPE_IP6 0x86dd
 #define TYPE_VLAN 0x8100
 #define TYPE_QINQ 0x88a8
+#define TYPE_QINQ1 0x9100
+#define TYPE_QINQ2 0x9200
 #define TYPE_MPLS 0x8847
 #define TYPE_MPLS_MANY 0x8848
 #define TYPE_BRIDGED 0x6558 /* Ethernet, in GRE and GENEVE */
@@ -33,7 +35,7 @@ struct layer {
 	__u16 src_port, dst_port;
 	__u8 proto, header_proto;
 	__u32 id, left; /* bytes of the datagram behind the cursor */
-	int first, later;
+	int first, later, unported;
 	struct dissected more;
 };
 
@@ -66,7 +68,7 @@ static void address_v4(__u8 to[16], const unsigned char *from)
 
 static int is_tag(__u32 type)
 {
-	return type == TYPE_VLAN || type == TYPE_QINQ;
+	return type == TYPE_VLAN || type == TYPE_QINQ || type == TYPE_QINQ1 || type == TYPE_QINQ2;
 }
 
 /* At most two tags; the type that follows, 0 when none is there. */
@@ -231,12 +233,22 @@ static int transport_read(struct cursor *c, struct layer *l)
 		if (l->proto == 1 ? at[0] == 8 || at[0] == 0 : at[0] == 128 || at[0] == 129)
 			l->src_port = l->dst_port = (__u16)be16(at + 4);
 		break;
+	case 33:
+	case 132:
+	case 136:
+		if (l->left < 8 || room < 8)
+			return -1;
+		l->src_port = (__u16)be16(at);
+		l->dst_port = (__u16)be16(at + 2);
+		header = 0;
+		break;
 	default:
 		header = 0;
 	}
 	l->more.payload = l->left - header;
 	if (header > room)
 		header = room;
+	l->more.header = header;
 	c->at += header;
 	return 0;
 }
@@ -320,24 +332,26 @@ static void flow_fill(struct flow_key *flow, const struct layer *l, int forward)
 	flow->proto = l->proto;
 }
 
-/* Ports, or the identifier of an echo, whatever the lengths say. */
-static void ports_peek(struct cursor *c, struct layer *l)
+/* Ports, or the identifier of an echo, whatever the lengths say. Are they there? */
+static int ports_peek(struct cursor *c, struct layer *l)
 {
 	const unsigned char *at;
 
 	if (l->later)
-		return;
-	if (l->proto == 6 || l->proto == 17) {
+		return 0;
+	if (flow_has_ports(l->proto)) {
 		at = l->left < 4 ? NULL : take(c, 4);
 		if (!at)
-			return;
+			return 0;
 		l->src_port = (__u16)be16(at);
 		l->dst_port = (__u16)be16(at + 2);
+		return 1;
 	} else if (l->proto == 1 || l->proto == 58) {
 		at = l->left < 8 ? NULL : take(c, 8);
 		if (at && (l->proto == 1 ? at[0] == 8 || at[0] == 0 : at[0] == 128 || at[0] == 129))
 			l->src_port = l->dst_port = (__u16)be16(at + 4);
 	}
+	return 0;
 }
 
 /*
@@ -367,8 +381,7 @@ static int layer_peek(struct cursor *c, __u32 type, struct layer *l, int inner)
 		if (inner)
 			extensions_read(c, l);
 	}
-	if (inner)
-		ports_peek(c, l);
+	l->unported = (!inner || !ports_peek(c, l)) && flow_has_ports(l->proto);
 	return 0;
 }
 
@@ -426,8 +439,10 @@ static void inner_read(struct cursor *c, const struct layer *outer, struct track
 		type = udp_tunnel(c, outer->dst_port, &track->vni);
 	if (type == TYPE_BRIDGED)
 		type = tags_read(c, NULL);
-	if ((type == TYPE_IP || type == TYPE_IP6) && !layer_peek(c, type, &inner, 1))
-		flow_fill(&track->inner, &inner, forward);
+	if ((type != TYPE_IP && type != TYPE_IP6) || layer_peek(c, type, &inner, 1))
+		return;
+	flow_fill(&track->inner, &inner, forward);
+	track->unported |= inner.unported ? TRACK_INNER_UNPORTED : 0;
 }
 
 static void arp_read(struct cursor *c, struct track *track, int forward)
@@ -469,8 +484,10 @@ void dissect(struct dissector *d, const unsigned char *frame, __u32 kept, __u32 
 			more->payload_at = (__u32)(c.at - frame);
 		}
 		outer = (struct layer){};
-		if (!layer_peek(&bare, type, &outer, 0))
-			flow_fill(&track->flow, &outer, forward);
+		if (layer_peek(&bare, type, &outer, 0))
+			return;
+		flow_fill(&track->flow, &outer, forward);
+		track->unported |= outer.unported ? TRACK_UNPORTED : 0;
 		return;
 	}
 	flow_fill(&track->flow, &outer, forward);

@@ -26,6 +26,7 @@ struct dissected {
 	__u32 ip_id;	  /* of IPv4, or of an IPv6 fragment */
 	__u32 payload;	  /* bytes behind the transport header */
 	__u32 payload_at; /* offset */
+	__u32 header;	  /* bytes before that: the transport header, of TCP, UDP, ICMP */
 	__u8 tcp_flags;
 	__u8 is_fragment; /* not the first */
 };

@@ -79,9 +79,8 @@ static enum truth leaf_match(const struct expr *expr, const struct expr_packet *
 	case EXPR_LENGTH:
 		return within(expr, packet->wire) ? YES : NO;
 	case EXPR_PAST:
-		return packet->past ? YES : NO;
 	case EXPR_FUTURE:
-		return packet->future ? YES : NO;
+		return packet->origins >> expr->origin & 1 ? YES : NO;
 	default:
 		return NO;
 	}
@@ -181,23 +180,15 @@ void expr_bounds(const struct expr *expr, __u64 *from_ns, __u64 *to_ns)
 	bounds_of(expr, false, from_ns, to_ns);
 }
 
-const struct expr *expr_origin(const struct expr *expr)
-{
-	const struct expr *origin;
-
-	if (!expr || expr->kind == EXPR_PAST || expr->kind == EXPR_FUTURE)
-		return expr;
-	origin = expr_origin(expr->left);
-	return origin ? origin : expr_origin(expr->right);
-}
-
-unsigned expr_origins(const struct expr *expr)
+unsigned expr_origins(const struct expr *expr, const struct expr *origins[EXPR_ORIGINS_MAX])
 {
 	if (!expr)
 		return 0;
-	if (expr->kind == EXPR_PAST || expr->kind == EXPR_FUTURE)
+	if (expr->kind == EXPR_PAST || expr->kind == EXPR_FUTURE) {
+		origins[expr->origin] = expr;
 		return 1;
-	return expr_origins(expr->left) + expr_origins(expr->right);
+	}
+	return expr_origins(expr->left, origins) + expr_origins(expr->right, origins);
 }
 
 /* ---- compiled ------------------------------------------------------------------------ */

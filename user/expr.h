@@ -9,6 +9,7 @@
 #include "../bpf/filter.h"
 
 #define EXPR_NAME_MAX 64
+#define EXPR_ORIGINS_MAX 64
 
 /* What a leaf asks. Only EXPR_TEST is something a track knows. */
 enum expr_kind {
@@ -22,8 +23,8 @@ enum expr_kind {
 	EXPR_TIME,   /* from_ns <= time <= to_ns */
 	EXPR_STAMP,  /* from_ns <= stamp <= to_ns */
 	EXPR_LENGTH, /* from_ns <= length on the wire <= to_ns */
-	EXPR_PAST,   /* of `from_ns`, a stamp; decided packet by packet */
-	EXPR_FUTURE,
+	EXPR_PAST,   /* of `from_ns`, a stamp, and the node `name`; number `origin` of these */
+	EXPR_FUTURE, /* the same; both are decided packet by packet */
 };
 
 /* EXPR_TEST with an endpoint: which end, in terms of the packet's direction. */
@@ -39,6 +40,7 @@ struct expr {
 	struct expr *left, *right;
 	struct filter_op op;
 	enum expr_end end;
+	unsigned origin;
 	__u64 from_ns, to_ns;
 	char name[EXPR_NAME_MAX];
 };
@@ -72,7 +74,7 @@ struct expr_packet {
 	bool forward;				/* from flow.local to flow.remote */
 	__u64 wall_ns, stamp;
 	__u32 wire;
-	bool past, future; /* of the stamp in the expression, if it has one */
+	__u64 origins; /* bits: which `past of` and `future of` hold, by expr.origin */
 };
 
 bool expr_match(const struct expr *expr, const struct expr_packet *packet);
@@ -86,10 +88,7 @@ bool expr_may_match(const struct expr *expr, const struct expr_packet *packet);
 /* No packet outside of these matches. */
 void expr_bounds(const struct expr *expr, __u64 *from_ns, __u64 *to_ns);
 
-/* Its `past of` or `future of`, with the stamp in from_ns and the node, if said, in name. */
-const struct expr *expr_origin(const struct expr *expr);
-
-/* How many of them there are. */
-unsigned expr_origins(const struct expr *expr);
+/* Its `past of` and `future of`, which are numbered: puts them at their numbers; how many. */
+unsigned expr_origins(const struct expr *expr, const struct expr *origins[EXPR_ORIGINS_MAX]);
 
 #endif

@@ -16,11 +16,14 @@
 const struct expr_proto *expr_proto_find(const char *word, size_t len)
 {
 	static const struct expr_proto protos[] = {
-		{ "tcp", 6, true, 0 },	    { "udp", 17, true, 0 },    { "icmp", 1, true, 0 },
-		{ "icmp6", 58, true, 0 },   { "sctp", 132, true, 0 },  { "igmp", 2, true, 0 },
-		{ "gre", 47, true, 0 },	    { "esp", 50, true, 0 },    { "ah", 51, true, 0 },
-		{ "ospf", 89, true, 0 },    { "ip", 0, true, 0x0800 }, { "ip6", 0, true, 0x86dd },
-		{ "arp", 0, true, 0x0806 },
+		{ "tcp", 6, true, 0, 0 },	   { "udp", 17, true, 0, 0 },
+		{ "icmp", 1, true, 0, FILTER_V4 }, { "icmp6", 58, true, 0, FILTER_V6 },
+		{ "sctp", 132, true, 0, 0 },	   { "dccp", 33, true, 0, 0 },
+		{ "udplite", 136, true, 0, 0 },	   { "igmp", 2, true, 0, FILTER_V4 },
+		{ "gre", 47, true, 0, 0 },	   { "esp", 50, true, 0, 0 },
+		{ "ah", 51, true, 0, 0 },	   { "ospf", 89, true, 0, 0 },
+		{ "ip", 0, true, 0x0800, 0 },	   { "ip6", 0, true, 0x86dd, 0 },
+		{ "arp", 0, true, 0x0806, 0 },
 	};
 
 	for (size_t i = 0; i < sizeof(protos) / sizeof(protos[0]); i++)
@@ -104,7 +107,13 @@ static void mask_bits(__u32 words[4], unsigned bits)
 const char *expr_address(const char *word, struct filter_op *op)
 {
 	unsigned char address[16];
+	const char *colon = strchr(word, ':');
+	__u32 port;
 
+	if (colon && strchr(word, '.') && !strchr(colon + 1, ':'))
+		return "no address; with a port, it is `host ADDRESS and port N`";
+	if (!service_port(word, &port))
+		return "a service; write `port` before it";
 	if (inet_pton(AF_INET, word, address) == 1) {
 		address_v4(op, address, ~0U);
 		return NULL;
@@ -205,9 +214,11 @@ const char *expr_ports(const char *word, bool range, __u32 *low, __u32 *high)
 
 	snprintf(text, sizeof(text), "%s", word);
 	dash = strchr(text, '-');
+	if (!range && dash)
+		return "no port; a range is asked for as portrange 8000-8080";
 	if (!range)
 		return port_parse(text, low) || (*high = *low, false)
-			       ? "no port; a port is a number up to 65535"
+			       ? "no port; a port is a number up to 65535; several are 80 or 443"
 			       : NULL;
 	if (!dash)
 		return "no range of ports; a range is 8000-8080";

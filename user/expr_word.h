@@ -13,6 +13,7 @@ struct expr_proto {
 	__u8 number;	 /* of IP; 0 when it is an ethertype */
 	bool leads;	 /* may stand before host, net, port */
 	__u16 ethertype; /* 0: a protocol of IP */
+	__u8 family;	 /* FILTER_V4: of IPv4 alone, FILTER_V6: of IPv6 */
 };
 
 const struct expr_proto *expr_proto_find(const char *word, size_t len);

@@ -130,7 +130,7 @@ static void out_end(struct out *out, unsigned column, const struct flow_key *key
 	const __u8 *address = local ? key->local : key->remote;
 	int port = local ? key->local_port : key->remote_port;
 
-	if (key->proto != IPPROTO_TCP && key->proto != IPPROTO_UDP && !port)
+	if (!flow_has_ports(key->proto) && !port)
 		port = OUT_NO_PORT;
 	out_address(out, column, address, port);
 }

@@ -169,11 +169,9 @@ static int gap_compare(const void *a, const void *b)
 static int segments_spare(struct gather *m, int dir, const char *path,
 			  const struct store_names *names, bool **spared)
 {
-	struct joint_question question = { .expr = m->expr,
-					   .from_ns = m->from_ns,
-					   .to_ns = m->to_ns,
-					   .stamp_from = m->stamp_from,
-					   .stamp_to = m->stamp_to ? m->stamp_to : ~0ULL };
+	struct joint_question question = {
+		.expr = m->expr, .from_ns = m->from_ns, .to_ns = m->to_ns, .spans = m->spans
+	};
 	struct joint_hearer hearer = { .gap = gap_hear, .ctx = m };
 	int err = 0;
 
@@ -291,12 +289,7 @@ int gather_look(const struct gather *m, struct segment *s, __u64 ref, struct gat
 	q.wall_ns = item->wall_ns;
 	q.stamp = item->stamp;
 	q.wire = packet.wire;
-	if (m->causal) {
-		unsigned causal = m->causal(m->causal_ctx, s, &t->track, item);
-
-		q.past = causal & GATHER_PAST;
-		q.future = causal & GATHER_FUTURE;
-	}
+	q.origins = m->causal ? m->causal(m->causal_ctx, s, &t->track, item) : 0;
 	return expr_match(m->expr, &q);
 }
 

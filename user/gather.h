@@ -5,9 +5,6 @@
 
 #include "segment_read.h"
 
-#define GATHER_PAST (1U << 0)
-#define GATHER_FUTURE (1U << 1)
-
 /* A packet as it comes out. */
 struct gathered {
 	struct segment *segment;
@@ -52,8 +49,8 @@ struct gather {
 	const struct expr *expr;
 	__u64 from_ns, to_ns;
 	bool by_stamp;
-	bool of_packets;	    /* the expression asks what only packets tell */
-	__u64 stamp_from, stamp_to; /* outside of these `causal` says no; 0 and 0: not known */
+	bool of_packets;		/* the expression asks what only packets tell */
+	const struct joint_span *spans; /* as joint_question.spans */
 	struct gather_cursor **cursors;
 	__u32 cursors_n, cursors_room;
 	__u32 *heap; /* of cursors with something to offer */
@@ -66,9 +63,9 @@ struct gather {
 	__u64 looked;			/* packets looked at */
 	__u32 segments, opened, joints; /* that there are; that were looked at; asked which */
 	bool failed;			/* something could not be read, and was said */
-	/* Is it in the past, or the future, that is asked for? GATHER_*. */
-	unsigned (*causal)(void *ctx, struct segment *s, const struct track *t,
-			   const struct gather_item *item);
+	/* Of which pasts and futures that are asked for is it? As expr_packet.origins. */
+	__u64 (*causal)(void *ctx, struct segment *s, const struct track *t,
+			const struct gather_item *item);
 	void *causal_ctx;
 };
 

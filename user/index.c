@@ -69,7 +69,7 @@ static void number_add(struct builder *b, enum index_key key, __u32 value, __u32
 	pair_add(b, key, bytes + 4 - index_key_bytes[key], track << 1);
 }
 
-static void end_add(struct builder *b, bool inner, const __u8 address[16], __u16 port, __u8 proto,
+static void end_add(struct builder *b, bool inner, const __u8 address[16], __u16 port, bool ported,
 		    __u32 end)
 {
 	unsigned char bytes[2] = { (unsigned char)(port >> 8), (unsigned char)port };
@@ -78,7 +78,7 @@ static void end_add(struct builder *b, bool inner, const __u8 address[16], __u16
 		pair_add(b, inner ? KEY_inner4 : KEY_address4, address + 12, end);
 	else
 		pair_add(b, inner ? KEY_inner6 : KEY_address6, address, end);
-	if (proto == FILTER_TCP || proto == FILTER_UDP)
+	if (ported)
 		pair_add(b, inner ? KEY_inner_port : KEY_port, bytes, end);
 }
 
@@ -87,16 +87,18 @@ static void track_keys(struct builder *b, const struct track *t, __u32 n)
 	bool ip = t->ethertype == FILTER_IP || t->ethertype == FILTER_IP6;
 
 	if (index_has_ends(t)) {
-		__u8 proto = ip ? t->flow.proto : 0;
+		bool ported = ip && track_has_ports(t);
 
-		end_add(b, false, t->flow.local, t->flow.local_port, proto, n << 1);
-		end_add(b, false, t->flow.remote, t->flow.remote_port, proto, n << 1 | 1);
+		end_add(b, false, t->flow.local, t->flow.local_port, ported, n << 1);
+		end_add(b, false, t->flow.remote, t->flow.remote_port, ported, n << 1 | 1);
 	}
 	if (ip)
 		number_add(b, KEY_proto, t->flow.proto, n);
 	if (t->inner.proto) {
-		end_add(b, true, t->inner.local, t->inner.local_port, t->inner.proto, n << 1);
-		end_add(b, true, t->inner.remote, t->inner.remote_port, t->inner.proto, n << 1 | 1);
+		bool ported = track_has_inner_ports(t);
+
+		end_add(b, true, t->inner.local, t->inner.local_port, ported, n << 1);
+		end_add(b, true, t->inner.remote, t->inner.remote_port, ported, n << 1 | 1);
 		number_add(b, KEY_inner_proto, t->inner.proto, n);
 	}
 	number_add(b, KEY_ethertype, t->ethertype, n);

@@ -79,6 +79,8 @@ enum index_part {
 #define RECORD_FORTH (1U << 10)
 #define RECORD_TYPE (1U << 11) /* another ethertype than the addresses' */
 #define RECORD_CLASS (1U << 12)
+#define RECORD_UNPORTED (1U << 13) /* track.unported */
+#define RECORD_INNER_UNPORTED (1U << 14)
 
 /* Has it addresses? ARP has too. */
 bool index_has_ends(const struct track *track);

@@ -320,6 +320,48 @@ static int scan_set(struct index *x, const struct filter_op *op, __u64 *set)
 	return err;
 }
 
+/* Of the tracks that are in the set already, those that pass. */
+static int tracks_keep(struct index *x, const struct filter_op *op, __u64 *set)
+{
+	struct catalog_track t;
+	int err = 0;
+
+	for (__u32 n = 0; n < x->tracks && !err; n++) {
+		if (!(set[n >> 5] >> (n << 1 & 63) & 1))
+			continue;
+		err = index_track(x, n, &t, 0, NULL);
+		if (!err && !filter_test(op, &t.track))
+			set[n >> 5] &= ~(3ULL << (n << 1 & 63));
+	}
+	index_forget(x);
+	return err;
+}
+
+/* ICMP is in IPv4 only: outside, the ethertype tells; tracks of tunnels are looked at. */
+static int proto_set(struct index *x, const struct filter_op *op, __u64 *set)
+{
+	__u32 words = index_words(x), type = op->flags & FILTER_V4 ? FILTER_IP : FILTER_IP6;
+	bool either = !(op->flags & (FILTER_V4 | FILTER_V6));
+	__u64 *some = either ? NULL : calloc(words + 1ULL, sizeof(*some));
+	int err = either || some ? 0 : -ENOMEM;
+
+	if (!err && op->sides & FILTER_OUTER)
+		err = numbers_set(x, KEY_proto, op->low, op->high, set);
+	if (!err && op->sides & FILTER_OUTER && !either) {
+		err = numbers_set(x, KEY_ethertype, type, type, some);
+		set_and(set, some, words);
+		memset(some, 0, words * sizeof(*some));
+	}
+	if (!err && op->sides & FILTER_INNER)
+		err = numbers_set(x, KEY_inner_proto, op->low, op->high, either ? set : some);
+	if (!err && !either) {
+		err = tracks_keep(x, op, some);
+		set_or(set, some, words);
+	}
+	free(some);
+	return err;
+}
+
 enum index_key index_field(enum filter_field field)
 {
 	static const enum index_key keys[FILTER_FIELDS_NR] = {
@@ -341,10 +383,7 @@ static int value_set(struct index *x, const struct filter_op *op, __u64 *set)
 	int err = 0;
 
 	if (op->field == FILTER_PROTO) {
-		if (op->sides & FILTER_OUTER)
-			err = numbers_set(x, KEY_proto, op->low, op->high, set);
-		if (!err && op->sides & FILTER_INNER)
-			err = numbers_set(x, KEY_inner_proto, op->low, op->high, set);
+		err = proto_set(x, op, set);
 	} else if (op->field != FILTER_CLASS && op->mask == ~0U && op->low) {
 		err = numbers_set(x, index_field(op->field), op->low, op->high, set);
 	} else {

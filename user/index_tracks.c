@@ -78,6 +78,8 @@ static __u32 mask_of(const struct track *t, const struct catalog_track *of)
 	       (t->mark ? RECORD_MARK : 0) | (t->pid ? RECORD_PID : 0) |
 	       (t->comm[0] ? RECORD_COMM : 0) | (t->class ? RECORD_CLASS : 0) |
 	       (t->ethertype != usual_type(t) ? RECORD_TYPE : 0) |
+	       (t->unported & TRACK_UNPORTED ? RECORD_UNPORTED : 0) |
+	       (t->unported & TRACK_INNER_UNPORTED ? RECORD_INNER_UNPORTED : 0) |
 	       (of->packets[0] ? RECORD_BACK : 0) | (of->packets[1] ? RECORD_FORTH : 0);
 }
 
@@ -259,6 +261,8 @@ static void address_get(struct reading *r, enum tracks_column column, bool inner
 static void rest_get(struct reading *r, struct track *t, __u32 mask)
 {
 	t->ethertype = usual_type(t);
+	t->unported = (mask & RECORD_UNPORTED ? TRACK_UNPORTED : 0) |
+		      (mask & RECORD_INNER_UNPORTED ? TRACK_INNER_UNPORTED : 0);
 	if (mask & RECORD_TYPE)
 		t->ethertype = (__u16)get(r, COLUMN_TAGS);
 	if (mask & RECORD_CLASS)

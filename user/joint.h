@@ -93,11 +93,16 @@ static inline bool joint_has(const __u64 *set, __u32 member)
 
 /* ---- asked --------------------------------------------------------------------------------- */
 
+/* Stamps, both inclusive. */
+struct joint_span {
+	__u64 from, to;
+};
+
 struct joint_question {
 	const struct expr *expr;
 	__u64 from_ns, to_ns;
-	__u64 stamp_from,
-		stamp_to; /* outside of these nothing is in the past, or the future, asked for */
+	/* By expr.origin: outside nothing is in that past, or future. NULL: not known yet. */
+	const struct joint_span *spans;
 };
 
 /* Members that could match: of all that do, none is missing. */

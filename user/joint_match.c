@@ -200,7 +200,10 @@ static bool member_could(const struct expr *expr, const struct joint_question *q
 		return span_could(expr, m->first_stamp, m->last_stamp, negated);
 	case EXPR_PAST:
 	case EXPR_FUTURE:
-		return negated || (m->first_stamp <= q->stamp_to && m->last_stamp >= q->stamp_from);
+		if (negated || !q->spans)
+			return true;
+		return m->first_stamp <= q->spans[expr->origin].to &&
+		       m->last_stamp >= q->spans[expr->origin].from;
 	default:
 		return true;
 	}

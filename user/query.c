@@ -354,6 +354,7 @@ const struct argp query_argp = {
 
 static int expression_read(struct query *q)
 {
+	const struct expr *origins[EXPR_ORIGINS_MAX];
 	struct expr_error error;
 	__u64 from, to;
 
@@ -364,11 +365,7 @@ static int expression_read(struct query *q)
 		expr_say(q->text, &error);
 		return 2;
 	}
-	if (expr_origins(q->expr) > 1) {
-		log_error("one `past of` or `future of` in an expression");
-		return 2;
-	}
-	if (expr_origin(q->expr) && (q->flows || q->follow)) {
+	if (expr_origins(q->expr, origins) && (q->flows || q->follow)) {
 		log_error("`past of` and `future of` are about packets that are there, without "
 			  "--flows and --follow");
 		return 2;

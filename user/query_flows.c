@@ -222,7 +222,7 @@ static int sum_print(struct gathering *g)
 		const struct catalog_track *t = &c->tracks[i];
 		const struct flow_key *f = &t->track.flow;
 		const struct catalog_device *d = segment_device(&named, &t->track);
-		bool ported = f->proto == FILTER_TCP || f->proto == FILTER_UDP;
+		bool ported = track_has_ports(&t->track);
 		static const __u8 none[16];
 
 		out_wall(g->out, F_FIRST, t->first_ns);

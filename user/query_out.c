@@ -107,6 +107,12 @@ static const char *proto_name(const struct track *t, char text[16])
 			return "icmp";
 		case IPPROTO_ICMPV6:
 			return "icmp6";
+		case IPPROTO_SCTP:
+			return "sctp";
+		case IPPROTO_DCCP:
+			return "dccp";
+		case IPPROTO_UDPLITE:
+			return "udplite";
 		case IPPROTO_GRE:
 			return "gre";
 		case IPPROTO_IPIP:
@@ -128,11 +134,9 @@ static bool is_empty(const __u8 address[16])
 	return !memcmp(address, none, 16);
 }
 
-static void ends_print(struct out *out, const struct flow_key *flow, bool forward, unsigned src,
-		       unsigned dst)
+static void ends_print(struct out *out, const struct flow_key *flow, bool ported, bool forward,
+		       unsigned src, unsigned dst)
 {
-	bool ported = flow->proto == IPPROTO_TCP || flow->proto == IPPROTO_UDP;
-
 	if (is_empty(flow->local) && is_empty(flow->remote))
 		return;
 	out_address(out, src, forward ? flow->local : flow->remote,
@@ -156,7 +160,8 @@ static void tags_print(struct out *out, const struct track *t, bool forward)
 	if (t->vni)
 		out_u64(out, P_VNI, t->vni & ~TRACK_NUMBERED);
 	if (t->inner.proto) {
-		ends_print(out, &t->inner, forward, P_INNER_SRC, P_INNER_DST);
+		ends_print(out, &t->inner, track_has_inner_ports(t), forward, P_INNER_SRC,
+			   P_INNER_DST);
 		out_u64(out, P_INNER_PROTO, t->inner.proto);
 	}
 	if (t->mark & MARK_MARKED) {
@@ -190,7 +195,7 @@ static int packet_print(struct query_sink *sink, const struct gathered *m,
 	out_str(out, P_HOST, about->host);
 	out_str(out, P_CLASS, about->class_name);
 	out_str(out, P_DIR, (p->flags & PCAPNG_DIRECTION) == PCAPNG_OUT ? "out" : "in");
-	ends_print(out, &t->track.flow, forward, P_SRC, P_DST);
+	ends_print(out, &t->track.flow, track_has_ports(&t->track), forward, P_SRC, P_DST);
 	out_str(out, P_PROTO, proto_name(&t->track, name));
 	out_u64(out, P_BYTES, p->wire);
 	out_u64(out, P_KEPT, p->kept);

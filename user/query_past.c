@@ -15,6 +15,8 @@
 
 #include <xxhash.h>
 
+#include "carried.h"
+#include "joint.h"
 #include "log.h"
 #include "names.h"
 #include "query.h"
@@ -26,18 +28,26 @@
 #define TCP_FIN 1
 #define TCP_SYN 2
 
-struct query_past {
-	struct query *q;
+/* One `past of` or `future of`. */
+struct origin {
 	bool future;
 	__u64 stamp;
 	const char *wanted; /* node, or "" */
+	int column;
+	__u64 *cuts; /* by node; past: up to it, 0 nothing; future: from it on, ~0 nothing */
+	bool *has;   /* the stamp, by node */
+	__u32 cuts_room, has_room;
+};
+
+struct query_past {
+	struct query *q;
+	struct origin origins[EXPR_ORIGINS_MAX];
+	unsigned origins_n;
+	struct joint_span spans[EXPR_ORIGINS_MAX];
 	__u64 seed;
 	struct names nodes; /* "host/node" */
 	struct sorter *ends;
 	struct match_edges edges;
-	__u64 *cuts; /* by node; past: up to it, 0 nothing; future: from it on, ~0 nothing */
-	bool *has;   /* the stamp, by node */
-	__u32 nodes_room;
 	struct dissector dissector;
 
 	/* the last packet's */
@@ -48,11 +58,21 @@ struct query_past {
 
 /* ---- nodes ------------------------------------------------------------------------------------ */
 
+static int node_begin(struct origin *o, __u32 node, __u32 nodes)
+{
+	if (array_grow((void **)&o->has, &o->has_room, nodes, sizeof(*o->has)) ||
+	    array_grow((void **)&o->cuts, &o->cuts_room, nodes, sizeof(*o->cuts)))
+		return -ENOMEM;
+	o->has[node] = false;
+	o->cuts[node] = o->future ? ~0ULL : 0;
+	return 0;
+}
+
 static __s64 node_number(struct query_past *p, const struct segment *s, const struct track *t)
 {
 	const struct catalog_device *d;
 	char name[2 * CATALOG_NAME_MAX + 16];
-	__u32 room = p->nodes_room, known = p->nodes.n;
+	__u32 known = p->nodes.n;
 	int len;
 
 	if (p->segment == s && p->id == t->flow.node)
@@ -67,13 +87,9 @@ static __s64 node_number(struct query_past *p, const struct segment *s, const st
 	p->node = names_id(&p->nodes, name, (size_t)len);
 	if (p->node < 0)
 		return p->node;
-	if (array_grow((void **)&p->has, &room, p->nodes.n, sizeof(*p->has)) ||
-	    array_grow((void **)&p->cuts, &p->nodes_room, p->nodes.n, sizeof(*p->cuts)))
-		return -ENOMEM;
-	if (p->nodes.n > known) {
-		p->has[p->node] = false;
-		p->cuts[p->node] = p->future ? ~0ULL : 0;
-	}
+	for (unsigned i = 0; i < p->origins_n && p->nodes.n > known; i++)
+		if (node_begin(&p->origins[i], (__u32)p->node, p->nodes.n))
+			return -ENOMEM;
 	return p->node;
 }
 
@@ -98,9 +114,12 @@ static __u64 direction_key(const struct query_past *p, const struct flow_key *f,
 	return XXH3_64bits_withSeed(text, sizeof(text), p->seed);
 }
 
-/* What a packet says as a message; false: it is none. Acknowledgements only are not. */
+/*
+ * What a packet says as a message; false: it is none. Acknowledgements only are not. Addresses may
+ * be others at the other end, the stamp that it carries is the same: `stamped` is its key by that.
+ */
 static bool message_read(struct query_past *p, const struct pcapng_packet *packet, __u32 flags,
-			 const struct track *t, struct match_end *end)
+			 const struct track *t, struct match_end *end, __u64 *stamped)
 {
 	bool forward = flags & PACKET_FORWARD;
 	struct track read = { .flow.node = t->flow.node };
@@ -112,6 +131,9 @@ static bool message_read(struct query_past *p, const struct pcapng_packet *packe
 	dissect(&p->dissector, packet->frame, packet->kept, packet->wire, flags, &read, &more);
 	if (more.is_fragment)
 		return false;
+	*stamped = carried_stamp(packet->frame, packet->kept, t->flow.proto, &more);
+	if (*stamped)
+		*stamped = XXH3_64bits_withSeed(stamped, sizeof(*stamped), ~p->seed);
 	end->key = direction_key(p, &t->flow, forward);
 	end->tcp = t->flow.proto == IPPROTO_TCP;
 	if (end->tcp) {
@@ -129,6 +151,9 @@ static bool message_read(struct query_past *p, const struct pcapng_packet *packe
 	held = packet->kept - more.payload_at;
 	held = held < length ? held : length;
 	held = held < CONTENT ? held : CONTENT;
+	if (*stamped)
+		*stamped = XXH3_64bits_withSeed(packet->frame + more.payload_at, held,
+						*stamped ^ length);
 	end->key = XXH3_64bits_withSeed(packet->frame + more.payload_at, held,
 					end->key ^ (__u64)length << 32 ^ more.ip_id);
 	return true;
@@ -140,8 +165,9 @@ static int packet_learn(struct query_past *p, const struct gathered *g)
 	const struct catalog_track *t = segment_track(g->segment, g->half >> 1);
 	__u32 flags = g->half & 1 ? PACKET_FORWARD : 0;
 	struct pcapng_packet packet;
-	__u64 stamp;
+	__u64 stamp, stamped;
 	__s64 node;
+	int err;
 
 	if (!g->stamp)
 		return 0;
@@ -150,16 +176,22 @@ static int packet_learn(struct query_past *p, const struct gathered *g)
 	node = node_number(p, g->segment, &t->track);
 	if (node < 0)
 		return (int)node;
-	if (g->stamp == p->stamp &&
-	    (!*p->wanted || node_is(names_get(&p->nodes, (__u32)node), p->wanted)))
-		p->has[node] = true;
+	for (unsigned i = 0; i < p->origins_n; i++) {
+		struct origin *o = &p->origins[i];
+
+		if (g->stamp == o->stamp &&
+		    (!*o->wanted || node_is(names_get(&p->nodes, (__u32)node), o->wanted)))
+			o->has[node] = true;
+	}
 	end.node = (__u32)node;
 	end.out = (packet.flags & PCAPNG_DIRECTION) == PCAPNG_OUT;
 	if (segment_about(g->segment)->devices[packet.interface].linktype == PCAPNG_LINK_RAW)
 		flags |= PACKET_L3;
-	if (!message_read(p, &packet, flags, &t->track, &end))
+	if (!message_read(p, &packet, flags, &t->track, &end, &stamped))
 		return 0;
-	return sorter_add(p->ends, &end);
+	err = sorter_add(p->ends, &end);
+	end.key = stamped;
+	return err || !stamped ? err : sorter_add(p->ends, &end);
 }
 
 /* The whole record: what led to an event may be of any flow, and long before. */
@@ -204,27 +236,42 @@ static int edge_sooner(const void *a, const void *b)
  * In the order in which clocks that were told of each other put the messages, one sweep moves
  * every cut as far as it goes; a second sees that. Where clocks were not told, it takes more.
  */
-static void cuts_move(struct query_past *p)
+static void cuts_move(const struct match_edges *edges, struct origin *o)
 {
 	bool moved = true;
 
-	if (p->edges.n)
-		qsort(p->edges.at, p->edges.n, sizeof(*p->edges.at),
-		      p->future ? edge_sooner : edge_later);
 	while (moved && !query_cancelled) {
 		moved = false;
-		for (__u32 i = 0; i < p->edges.n; i++) {
-			const struct match_edge *e = &p->edges.at[i];
+		for (__u32 i = 0; i < edges->n; i++) {
+			const struct match_edge *e = &edges->at[i];
 
-			if (p->future && e->out_stamp >= p->cuts[e->out_node] &&
-			    e->in_stamp < p->cuts[e->in_node]) {
-				p->cuts[e->in_node] = e->in_stamp;
+			if (o->future && e->out_stamp >= o->cuts[e->out_node] &&
+			    e->in_stamp < o->cuts[e->in_node]) {
+				o->cuts[e->in_node] = e->in_stamp;
 				moved = true;
-			} else if (!p->future && e->in_stamp <= p->cuts[e->in_node] &&
-				   e->out_stamp > p->cuts[e->out_node]) {
-				p->cuts[e->out_node] = e->out_stamp;
+			} else if (!o->future && e->in_stamp <= o->cuts[e->in_node] &&
+				   e->out_stamp > o->cuts[e->out_node]) {
+				o->cuts[e->out_node] = e->out_stamp;
 				moved = true;
 			}
+		}
+	}
+}
+
+/* All pasts, then all futures: each way the messages are put in order once. */
+static void origins_move(struct query_past *p)
+{
+	for (int future = 0; future < 2; future++) {
+		bool sorted = !p->edges.n;
+
+		for (unsigned i = 0; i < p->origins_n; i++) {
+			if (p->origins[i].future != future)
+				continue;
+			if (!sorted)
+				qsort(p->edges.at, p->edges.n, sizeof(*p->edges.at),
+				      future ? edge_sooner : edge_later);
+			sorted = true;
+			cuts_move(&p->edges, &p->origins[i]);
 		}
 	}
 }
@@ -232,71 +279,87 @@ static void cuts_move(struct query_past *p)
 /* Segments wholly beyond the cuts of all nodes need not be looked at again. */
 static void cuts_bound(struct query_past *p)
 {
-	__u64 least = ~0ULL, most = 0;
+	for (unsigned i = 0; i < p->origins_n; i++) {
+		const struct origin *o = &p->origins[i];
+		__u64 least = ~0ULL, most = 0;
 
-	for (__u32 i = 0; i < p->nodes.n; i++) {
-		least = p->cuts[i] < least ? p->cuts[i] : least;
-		most = p->cuts[i] > most ? p->cuts[i] : most;
+		for (__u32 n = 0; n < p->nodes.n; n++) {
+			least = o->cuts[n] < least ? o->cuts[n] : least;
+			most = o->cuts[n] > most ? o->cuts[n] : most;
+		}
+		p->spans[i] =
+			(struct joint_span){ o->future ? least : 0, o->future ? ~0ULL : most };
 	}
-	p->q->gather.stamp_from = p->future ? least : 0;
-	p->q->gather.stamp_to = p->future ? ~0ULL : most;
+	p->q->gather.spans = p->spans;
 }
 
 /* The node whose event it is. Exit status. */
-static int origin_find(struct query_past *p)
+static int origin_find(const struct query_past *p, struct origin *o)
 {
 	struct text text = {};
 	unsigned n = 0;
 
 	for (__u32 i = 0; i < p->nodes.n; i++) {
-		if (!p->has[i])
+		if (!o->has[i])
 			continue;
-		p->cuts[i] = p->stamp;
+		o->cuts[i] = o->stamp;
 		if (n++ < CANDIDATES) {
 			text_add_str(&text, n > 1 ? ", " : "");
 			text_add_str(&text, names_get(&p->nodes, i));
 		}
 	}
 	if (!n)
-		log_error("%016llx%s%s: no packet here has this stamp; the events that have are in "
-			  "the event log, `hlc`",
-			  p->stamp, *p->wanted ? "@" : "", p->wanted);
+		log_error("column %d: %016llx%s%s: no packet here has this stamp; the events that "
+			  "have are in the event log, `hlc`",
+			  o->column, o->stamp, *o->wanted ? "@" : "", o->wanted);
 	else if (n > 1)
-		log_error("%016llx: an event of several nodes: %.*s; say which as %016llx@NODE",
-			  p->stamp, (int)text.len, text.at, p->stamp);
+		log_error("column %d: %016llx: an event of several nodes: %.*s; say which as "
+			  "%016llx@NODE",
+			  o->column, o->stamp, (int)text.len, text.at, o->stamp);
+	if (n != 1)
+		expr_say(p->q->text, &(struct expr_error){ .column = o->column });
 	text_free(&text);
 	return n == 1 ? 0 : 2;
 }
 
-static unsigned causal(void *ctx, struct segment *s, const struct track *t,
-		       const struct gather_item *item)
+static __u64 causal(void *ctx, struct segment *s, const struct track *t,
+		    const struct gather_item *item)
 {
 	struct query_past *p = ctx;
 	__s64 node = node_number(p, s, t);
+	__u64 in = 0;
 
 	if (node < 0 || !item->stamp)
 		return 0;
-	if (p->future)
-		return item->stamp >= p->cuts[node] ? GATHER_FUTURE : 0;
-	return item->stamp <= p->cuts[node] ? GATHER_PAST : 0;
+	for (unsigned i = 0; i < p->origins_n; i++) {
+		__u64 cut = p->origins[i].cuts[node];
+
+		if (p->origins[i].future ? item->stamp >= cut : item->stamp <= cut)
+			in |= 1ULL << i;
+	}
+	return in;
 }
 
 int query_past_begin(struct query *q, struct query_past **past)
 {
-	const struct expr *origin = expr_origin(q->expr);
+	const struct expr *origins[EXPR_ORIGINS_MAX];
+	unsigned n = expr_origins(q->expr, origins);
 	struct query_past *p;
 	int err = 0, status = 1;
 
 	*past = NULL;
-	if (!origin)
+	if (!n)
 		return 0;
 	*past = p = calloc(1, sizeof(*p));
 	if (!p)
 		return 1;
 	p->q = q;
-	p->future = origin->kind == EXPR_FUTURE;
-	p->stamp = origin->from_ns;
-	p->wanted = origin->name;
+	for (unsigned i = 0; i < n; i++)
+		p->origins[i] = (struct origin){ .future = origins[i]->kind == EXPR_FUTURE,
+						 .stamp = origins[i]->from_ns,
+						 .wanted = origins[i]->name,
+						 .column = origins[i]->column };
+	p->origins_n = n;
 	if (getrandom(&p->seed, sizeof(p->seed), 0) != sizeof(p->seed))
 		err = -errno;
 	p->ends = match_sorter(MEMORY);
@@ -314,10 +377,12 @@ int query_past_begin(struct query *q, struct query_past **past)
 	else if (query_cancelled)
 		log_warn("cancelled before an answer");
 	else
-		status = origin_find(p);
+		status = 0;
+	for (unsigned i = 0; i < n && !status; i++)
+		status = origin_find(p, &p->origins[i]);
 	if (status)
 		return status;
-	cuts_move(p);
+	origins_move(p);
 	cuts_bound(p);
 	q->gather.causal = causal;
 	q->gather.causal_ctx = p;
@@ -330,7 +395,9 @@ void query_past_end(struct query_past *p)
 		return;
 	names_free(&p->nodes);
 	free(p->edges.at);
-	free(p->cuts);
-	free(p->has);
+	for (unsigned i = 0; i < p->origins_n; i++) {
+		free(p->origins[i].cuts);
+		free(p->origins[i].has);
+	}
 	free(p);
 }
