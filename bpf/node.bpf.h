@@ -6,10 +6,10 @@
 #include "pkt.bpf.h"
 #include "event.h"
 
+/* Not BPF_F_NO_PREALLOC: mark_touch walks it, and before 6.1 no syscall program could then. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, 1);
-	__uint(map_flags, BPF_F_NO_PREALLOC);
 	__type(key, __u32);
 	__type(value, struct node);
 } nodes __attribute__((weak)) SEC(".maps");

@@ -177,23 +177,42 @@ static __always_inline __u32 path_mtu(const struct pkt *p, __u32 mtu, __u32 leng
 }
 
 /*
+ * What a full TCP segment must leave free beside a TCP header of 20 bytes. With a
+ * destination header that is more than the option takes: a Linux that forwards a buffer
+ * of segments still to be cut (5.15 to 6.18 at least) looks for TCP's header where that
+ * header is, reads its length from the sequence number, and finds the segments too long
+ * for the next device. With room for the longest it can read, it never does.
+ */
+static __always_inline __u32 option_slack(__u32 how)
+{
+	return (how & MARK_HOP_BY_HOP ? MARK_OPTION_BYTES : 0) +
+	       (how & MARK_DESTINATION ? TCP_OPTIONS_MOST : 0);
+}
+
+/*
  * The flags to make room with, or -1: it would exceed the MTU. What is still to be cut
  * into segments counts as one of them: if that has no room, TCP's are cut smaller, which
- * the kernel does when it makes the room; datagrams cannot be.
+ * the kernel does when it makes the room; datagrams cannot be, and what has a destination
+ * header would not be small enough (see above).
  */
-__checked int option_room(struct __sk_buff *skb, struct pkt *p, __u32 payload, __u32 grow)
+__checked int option_room(struct __sk_buff *skb, struct pkt *p, __u32 payload, __u32 grow,
+			  __u32 how)
 {
-	__u32 mtu = 0, length;
+	__u32 mtu = 0, length, gso = skb->gso_size;
 
 	if (!p || payload + grow > IPV6_PAYLOAD_MOST)
 		return -1;
 	length = IPV6_BYTES + payload + grow;
-	if (skb->gso_size)
-		length -= p->payload - skb->gso_size;
+	if (gso)
+		length -= p->payload - gso;
 	bpf_check_mtu(skb, 0, &mtu, 0, 0);
-	if (length <= path_mtu(p, mtu, length))
-		return skb->gso_size ? BPF_F_ADJ_ROOM_FIXED_GSO : 0;
-	return skb->gso_size && p->key.proto == IPPROTO_TCP ? 0 : -1;
+	mtu = path_mtu(p, mtu, length);
+	if (gso && p->key.proto == IPPROTO_TCP && how & MARK_DESTINATION &&
+	    IPV6_BYTES + sizeof(struct tcphdr) + gso + option_slack(how) > mtu)
+		return -1;
+	if (length <= mtu)
+		return gso ? BPF_F_ADJ_ROOM_FIXED_GSO : 0;
+	return gso && p->key.proto == IPPROTO_TCP ? 0 : -1;
 }
 
 enum { ROOM_MADE, ROOM_REFUSED, ROOM_LOST };
@@ -330,7 +349,7 @@ __checked int mark_extend(struct __sk_buff *skb, struct pkt *p, __u32 mark)
 	}
 	grow = hop.grown + dest.grown;
 	if (grow) {
-		flags = option_room(skb, p, payload, grow);
+		flags = option_room(skb, p, payload, grow, how);
 		if (flags < 0) {
 			count->reason.mark_no_room++;
 			return NEXT;
@@ -390,7 +409,7 @@ __checked int mark_option(struct __sk_buff *skb, struct pkt *p, __u32 mark)
 	}
 	if (next == IPPROTO_HOPOPTS || (how & MARK_DESTINATION && next == IPPROTO_DSTOPTS))
 		return mark_extend(skb, p, mark);
-	flags = option_room(skb, p, payload, grow);
+	flags = option_room(skb, p, payload, grow, how);
 	if (flags < 0) {
 		count->reason.mark_no_room++;
 		return NEXT;
@@ -439,7 +458,7 @@ static __always_inline __u32 mss_find(const __u8 options[TCP_OPTIONS_MOST], __u3
  */
 __checked int mark_mss(struct __sk_buff *skb, struct pkt *p, __u32 mark)
 {
-	__u32 grow = mark_how(mark) == MARK_BOTH ? 16 : 8, mtu = 0, at, length, most;
+	__u32 mtu = 0, at, length, most;
 	__u8 options[TCP_OPTIONS_MOST] = {}, doff;
 	__be16 was, is;
 	struct counters *count;
@@ -463,7 +482,7 @@ __checked int mark_mss(struct __sk_buff *skb, struct pkt *p, __u32 mark)
 	most = path_mtu(p, mtu, mtu);
 	if (most < IPV6_MTU_LEAST)
 		return 0;
-	most -= IPV6_BYTES + sizeof(struct tcphdr) + grow;
+	most -= IPV6_BYTES + sizeof(struct tcphdr) + option_slack(mark_how(mark));
 	if ((__u32)(options[at] << 8 | options[at + 1]) <= most)
 		return 0;
 	was = bpf_htons(options[at] << 8 | options[at + 1]);
@@ -494,7 +513,7 @@ __checked int mark_too_big(struct __sk_buff *skb, struct pkt *p)
 		__u8 header[8];
 	} said;
 	__be32 mtu, less;
-	__u32 grow;
+	__u32 grow, how;
 
 	if (!p || bpf_skb_load_bytes(skb, p->l4, &said, sizeof(said)))
 		return 0;
@@ -510,7 +529,10 @@ __checked int mark_too_big(struct __sk_buff *skb, struct pkt *p)
 	if ((said.ip.nexthdr != IPPROTO_HOPOPTS && said.ip.nexthdr != IPPROTO_DSTOPTS) ||
 	    said.header[2] != MARK_OPTION)
 		return 0;
-	grow = said.ip.nexthdr == IPPROTO_HOPOPTS && said.header[0] == IPPROTO_DSTOPTS ? 16 : 8;
+	how = said.ip.nexthdr == IPPROTO_DSTOPTS  ? MARK_DESTINATION
+	      : said.header[0] == IPPROTO_DSTOPTS ? MARK_BOTH
+						  : MARK_HOP_BY_HOP;
+	grow = option_slack(how);
 	if (path.mtu < IPV6_MTU_LEAST + grow)
 		return 0;
 	less = bpf_htonl(path.mtu - grow);

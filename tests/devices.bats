@@ -78,6 +78,7 @@ has_packets() { # COUNT
 # What a VLAN device does on egress: the tag is with the packet, not in it. In a program of our
 # own in front, for kernels that have no VLAN devices.
 tags_push() { # NODE DEVICE
+	command -v clang >/dev/null || skip 'no compiler here'
 	cat >"$DIR/push.c" <<-'EOF'
 	#include <linux/bpf.h>
 	#include <bpf/bpf_endian.h>

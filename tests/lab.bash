@@ -40,9 +40,10 @@ handle_learn() {
 	tm down 2>/dev/null
 }
 
-# Until a command succeeds, at most so many seconds. A pause is 20 ms.
+# Until a command succeeds, at most so many seconds (an emulated machine asks for more by
+# TEST_PATIENCE). A pause is 20 ms.
 await() {
-	local end=$((${EPOCHREALTIME/./} + $1 * 1000000))
+	local end=$((${EPOCHREALTIME/./} + $1 * 1000000 * ${TEST_PATIENCE:-1}))
 
 	shift
 	until "$@" >/dev/null 2>&1; do

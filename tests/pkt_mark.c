@@ -327,6 +327,37 @@ static void test_gso(bool udp)
 	}
 }
 
+/*
+ * Longer segments than a router would forward uncut behind a destination header are not
+ * even tried; what it is told to make room in, this kernel then refuses (see above).
+ */
+static void test_gso_slack(void)
+{
+	static struct frame f;
+
+	marking_mtu(1500);
+	for (int how = MARK_HOP_BY_HOP; how < MARK_HOWS_NR; how++) {
+		unsigned most = how == MARK_DESTINATION ? 1400 : how == MARK_BOTH ? 1392 : 1468;
+
+		for (unsigned more = 0; more < 2; more++) {
+			begin(how);
+			build(&f, PLAIN, false, -1, 2 * (most + more));
+			f.gso_segs = 2;
+			f.gso_size = most + more;
+			run(&f, PLAIN);
+			if (how == MARK_HOP_BY_HOP)
+				is_int(rig_count(&r, DIR_OUT).reason.mark_failed, 1,
+				       "segments of any size get a hop-by-hop header");
+			else
+				ok(rig_count(&r, DIR_OUT).reason.mark_no_room == more,
+				   "%s: segments of %u bytes %s", hows[how], most + more,
+				   more ? "go as they are" : "are tried");
+			ok(same(&f, &r), "and not a byte is changed in vain");
+		}
+	}
+	marking_mtu(65536);
+}
+
 /* Twice through a node, or through two. */
 static void test_already(void)
 {
@@ -458,6 +489,7 @@ int main(void)
 		test_mtu(3000, udp);
 		test_gso(udp);
 	}
+	test_gso_slack();
 	test_already();
 	test_full();
 	test_other();

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 # shellcheck shell=bash disable=SC2154,SC2034 # names shared with tools/vm
-# Packages for tools/vm: kernels, QEMU and busybox, unpacked from Debian into the cache.
+# Packages for tools/vm: kernels, QEMU and busybox, unpacked from Debian (and kernels that only Ubuntu
+# has, as 5.15, from there) into the cache.
 #
 # Nothing is installed and no package source is added to the machine: apt works on a tree of its
 # own under the cache, so this runs the same on Debian and Ubuntu. QEMU comes with every library it
@@ -9,6 +10,8 @@
 readonly suites=(bookworm bookworm-backports trixie trixie-backports sid)
 readonly keyring=/usr/share/keyrings/debian-archive-keyring.gpg
 readonly apt=$cache/apt
+readonly ubuntu=(jammy jammy-updates)
+readonly ubuntu_keyring=$apt/ubuntu/usr/share/keyrings/ubuntu-archive-keyring.gpg
 
 # Runs a command with the cache's lock NAME held.
 with_lock()
@@ -30,6 +33,7 @@ apt_configure()
 
 	mkdir -p "$apt"/{sources,lists/partial,cache/archives/partial}
 	: >"$apt/status"
+	rm -f "$apt/sources/ubuntu.list"
 	[[ -r $keyring ]] && key="[signed-by=$keyring] "
 	for suite in "${suites[@]}"; do
 		echo "deb ${key}http://deb.debian.org/debian $suite main"
@@ -55,7 +59,7 @@ apt_configure()
 		Pin: release n=bookworm-backports
 		Pin-Priority: 100
 	EOF
-	for suite in trixie trixie-backports sid; do
+	for suite in trixie trixie-backports sid jammy; do
 		printf '\nPackage: *\nPin: release n=%s\nPin-Priority: -1\n' "$suite"
 	done >>"$apt/preferences"
 	cat >>"$apt/preferences" <<-EOF
@@ -84,19 +88,39 @@ apt_refresh()
 		say "package lists: $(tail -n 1 "$apt/update.log")"
 		return 1
 	fi
+	ubuntu_refresh || say "no kernels of Ubuntu: $(tail -n 1 "$apt/update.log")"
 	: >"$apt/fresh"
 }
 
-# Prints the package of the newest kernel of a series (`6.12`), or of all (`newest`).
+# Debian hands out the key that Ubuntu's lists are signed with. Without them all of Debian's kernels
+# are still there, so this failing is no failure.
+ubuntu_refresh()
+{
+	local suite
+
+	[[ -r $ubuntu_keyring ]] ||
+		deb_unpack "$apt/ubuntu" ubuntu-keyring >"$apt/update.log" 2>&1 || return
+	for suite in "${ubuntu[@]}"; do
+		echo "deb [signed-by=$ubuntu_keyring] http://archive.ubuntu.com/ubuntu $suite main"
+	done >"$apt/sources/ubuntu.list"
+	apt_run apt-get -qq -o APT::Update::Error-Mode=any update >"$apt/update.log" 2>&1 && return
+	rm "$apt/sources/ubuntu.list"
+	return 1
+}
+
+# Prints the package of the newest kernel of a series (`6.12`), or of all (`newest`): Debian's for
+# clouds, and Ubuntu's where Debian has none of the series.
 kernel_package()
 {
-	local series=$1 pattern='[0-9]+\.[0-9]+'
+	local series=$1 pattern='[0-9]+\.[0-9]+' names flavour
 
 	[[ $series == newest ]] || pattern=${series//./\\.}
 	[[ -r $apt/apt.conf ]] || return 1
-	apt_run apt-cache pkgnames linux-image- |
-		grep -E "^linux-image-$pattern\.[0-9][^-]*(-[0-9]+)?-cloud-amd64\$" |
-		sort -V | tail -n 1 | grep .
+	names=$(apt_run apt-cache pkgnames linux-image-)
+	for flavour in cloud-amd64 generic; do
+		grep -E "^linux-image-$pattern\.[0-9][^-]*(-[0-9]+)?-$flavour\$" <<<"$names" |
+			sort -V | tail -n 1 | grep . && return
+	done
 }
 
 # Prints the newest version of a series that is in the cache already: enough to work offline.
