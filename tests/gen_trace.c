@@ -16,9 +16,10 @@ enum wrap { PLAIN, VLAN, QINQ, MPLS, VXLAN, GENEVE, GRE, IPIP, SIT, WRAPS };
 enum kind { TCP, UDP, ICMP, FRAGMENTED, OTHER };
 
 static const char *const usage =
-	"usage: gen_trace [-p PACKETS] [-f FLOWS] [-s SEED] [-r PACKETS_PER_SECOND] [-o]\n"
+	"usage: gen_trace [-p PACKETS] [-f FLOWS] [-a TAIL] [-s SEED] [-r PACKETS_PER_SECOND] [-o]\n"
 	"Writes a pcap to stdout: TCP, UDP and ICMP over IPv4 and IPv6, in VLANs, MPLS and tunnels,\n"
-	"fragments, ARP and LLDP; most flows short, most bytes in few. -o: Ethernet only, no wraps.\n";
+	"fragments, ARP and LLDP; most flows short, most bytes in few: fewer, the smaller TAIL is (1.05).\n"
+	"-o: Ethernet only, no wraps.\n";
 
 struct conn {
 	uint64_t at_ns, gap_ns; /* the next packet, and the mean between two */
@@ -34,8 +35,9 @@ struct conn {
 static struct {
 	unsigned packets, flows, rate;
 	uint64_t seed;
+	double tail; /* Pareto's exponent */
 	bool only_plain;
-} options = { .packets = 100000, .flows = 5000, .seed = 1, .rate = 20000 };
+} options = { .packets = 100000, .flows = 5000, .seed = 1, .rate = 20000, .tail = 1.05 };
 
 static uint8_t noise[1 << 16];
 
@@ -385,7 +387,7 @@ static void conns_make(struct conn *conns, double span_ns)
 		exit(1);
 	for (unsigned i = 0; i < options.flows; i++) {
 		conn_begin(&conns[i], i, span_ns);
-		weight[i] = pow(uniform(), -1 / 1.05);
+		weight[i] = pow(uniform(), -1 / options.tail);
 		if (weight[i] > options.flows)
 			weight[i] = options.flows;
 		sum += weight[i];
@@ -467,13 +469,16 @@ int main(int argc, char **argv)
 	struct conn *conns, **heap;
 	int opt;
 
-	while ((opt = getopt(argc, argv, "p:f:s:r:o")) != -1)
+	while ((opt = getopt(argc, argv, "p:f:a:s:r:o")) != -1)
 		switch (opt) {
 		case 'p':
 			options.packets = strtoul(optarg, NULL, 10);
 			break;
 		case 'f':
 			options.flows = strtoul(optarg, NULL, 10);
+			break;
+		case 'a':
+			options.tail = strtod(optarg, NULL);
 			break;
 		case 's':
 			options.seed = strtoull(optarg, NULL, 10);
@@ -488,7 +493,8 @@ int main(int argc, char **argv)
 			fputs(usage, stderr);
 			return 2;
 		}
-	if (optind != argc || !options.rate || !options.flows || options.packets < options.flows) {
+	if (optind != argc || !options.rate || !options.flows || !(options.tail > 0) ||
+	    options.packets < options.flows) {
 		fputs(usage, stderr);
 		return 2;
 	}
