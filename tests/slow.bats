@@ -36,6 +36,7 @@ teardown() {
 
 # Whoever writes to it waits, in the kernel. What thaws it outlives us: nobody can kill a process
 # that waits for a disk that is frozen.
+# shellcheck disable=SC2016	# $1 is the inner shell's
 disk_hang() {
 	mkfifo "$DIR/thaw"
 	setsid bash -c 'fsfreeze -f "$1" && echo frozen && read -rt 60 <"$2"; fsfreeze -u "$1"' - \
@@ -44,6 +45,7 @@ disk_hang() {
 	await_line "$DIR/frozen" frozen
 }
 
+# shellcheck disable=SC2016
 disk_go_on() {
 	[ -n "$THAW" ] || return 0
 	timeout 5 bash -c 'echo >"$1"' - "$DIR/thaw"
