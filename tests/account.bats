@@ -210,3 +210,55 @@ print("has read", flush=True)
 	[ "$(python3 "$BATS_TEST_DIRNAME/frames.py" count "$DIR/all.pcapng")" = 60000 ]
 	[ "$(query --count)" -lt 5000 ]
 }
+
+# The trace over and over, until it is told to stop; then how many packets were sent.
+sending_start() { # RATE
+	(
+		until [ -e "$DIR/stop" ]; do replay -r "$1"; done |
+			awk '{ n += $1 } END { print n }' >"$DIR/sent"
+	) 3>&- &
+	SENDER=$!
+}
+
+@test "killed at 50 random moments while files are sealed, each that was answers, and little is lost" {
+	local i count before=0 gaps sent rate=20000 took slowest=0
+
+	trace_make 10000 500 -o
+	RECORD_IN=()
+	"$TIDEMARK" up -n netns:b --pin-dir "$PIN" --state-dir "$STATE" 3>&-
+	record_start -d "$OUT" --class all:filesize=512k
+	sending_start $rate
+	RANDOM=11
+	for ((i = 0; i < 50; i++)); do
+		read -rt "0.$((RANDOM % 300 + 50))" <> <(:) || :
+		kill -KILL "$RECORDER"
+		wait "$RECORDER" || :
+		# What has been told is there, also of the file that was being written.
+		count=$(query --count 2>"$DIR/query.words")
+		[ "$count" -ge "$before" ]
+		before=$count
+		took=${EPOCHREALTIME/./}
+		record_start -d "$OUT" --class all:filesize=512k
+		took=$((${EPOCHREALTIME/./} - took))
+		[ $took -le $slowest ] || slowest=$took
+	done
+	touch "$DIR/stop"
+	wait "$SENDER"
+	sent=$(<"$DIR/sent")
+	await 10 accounted "$sent"
+	await 10 holds mem_bytes = 0
+	record_stop
+	[ "$(grep -cE 'cannot be recovered|not sealed' "$DIR/record.words")" = 0 ]
+	count=$(query --count 2>"$DIR/query.words")
+	# Rings that were full while nobody read them are told as ever.
+	gaps=$(in_gaps 2>/dev/null)
+	echo "# of $sent packets $((sent - count - gaps)) went with 50 kills, $gaps with full rings;" \
+		"slowest start $((slowest / 1000)) ms; $(find "$OUT/all" -name '*.index' | wc -l) files" >&3
+	[ $slowest -lt 2000000 ]
+	[ "$count" -le "$sent" ]
+	# A tenth of a second each, at most.
+	[ $((sent - count - gaps)) -le $((50 * rate / 10)) ]
+	[ "$(find "$OUT/all" -name '*.index' | wc -l)" -gt 100 ]
+	# By another reader, straight from the files.
+	[ "$(python3 "$BATS_TEST_DIRNAME/frames.py" count "$OUT")" = "$count" ]
+}
