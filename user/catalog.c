@@ -35,6 +35,7 @@ void catalog_free(struct catalog *c)
 	free(c->times);
 	free(c->gaps);
 	free(c->slots);
+	sums_free(&c->sums);
 	memset(c, 0, sizeof(*c));
 }
 
@@ -118,6 +119,14 @@ int catalog_device_add(struct catalog *c, const struct catalog_device *device)
 		return -ENOMEM;
 	c->devices[c->devices_n++] = *device;
 	return 0;
+}
+
+const char *catalog_node_name(const struct catalog *c, __u32 node)
+{
+	for (__u32 i = 0; i < c->devices_n; i++)
+		if (c->devices[i].node == node && c->devices[i].node_name[0])
+			return c->devices[i].node_name;
+	return "";
 }
 
 int catalog_gap_add(struct catalog *c, const struct catalog_gap *gap)

@@ -10,6 +10,8 @@
 
 #include <xxhash.h>
 
+#include "bytes.h"
+#include "catalog.h"
 #include "checked.h"
 
 int checked_open(struct checked *c, int fd)
@@ -50,6 +52,7 @@ int checked_trust(struct checked *c, __u64 from, __u64 to, __u32 unit, const __u
 {
 	if (from > to || to > c->size)
 		return -EBADMSG;
+	free(c->seen);
 	c->seen = calloc((to - from) / unit / 8 + 1, 1);
 	if (!c->seen)
 		return -ENOMEM;
@@ -58,6 +61,31 @@ int checked_trust(struct checked *c, __u64 from, __u64 to, __u32 unit, const __u
 	c->unit = unit;
 	c->sums = sums;
 	return 0;
+}
+
+int checked_tail(struct checked *c, __u64 from, __u32 unit, __u64 sum)
+{
+	__u64 body, units;
+	const unsigned char *at;
+
+	if (c->size < from)
+		return -EBADMSG;
+	body = c->size - from;
+	units = body / (unit + 4);
+	if (units * (unit + 4) < body)
+		units++;
+	if (body < units * 4)
+		return -EBADMSG;
+	body -= units * 4;
+	at = c->at + from + body;
+	if (XXH64(at, units * 4, 0) != sum)
+		return -EBADMSG;
+	c->tail = malloc((units + 1) * sizeof(*c->tail));
+	if (!c->tail)
+		return -ENOMEM;
+	for (__u64 i = 0; i < units; i++)
+		c->tail[i] = get_u32(at + i * 4);
+	return checked_trust(c, from, from + body, unit, c->tail);
 }
 
 static int unit_check(struct checked *c, __u64 n)
@@ -111,6 +139,7 @@ void checked_close(struct checked *c)
 	if (c->fd >= 0)
 		close(c->fd);
 	free(c->seen);
+	free(c->tail);
 	memset(c, 0, sizeof(*c));
 	c->fd = -1;
 }
@@ -120,4 +149,41 @@ void checked_sums(const void *at, __u64 bytes, __u32 unit, __u32 *sums)
 	for (__u64 from = 0; from < bytes; from += unit)
 		*sums++ = (__u32)XXH3_64bits((const char *)at + from,
 					     bytes - from < unit ? bytes - from : unit);
+}
+
+int sums_add(struct sums *s, const void *at, size_t bytes, __u32 unit)
+{
+	__u32 wanted = (__u32)((s->bytes + bytes + unit - 1) / unit);
+
+	if (!s->state)
+		s->state = XXH3_createState();
+	if (!s->state || array_grow((void **)&s->at, &s->room, wanted, sizeof(*s->at)))
+		return -ENOMEM;
+	while (bytes) {
+		__u32 had = (__u32)(s->bytes % unit);
+		size_t n = bytes < unit - had ? bytes : unit - had;
+		__u64 sum;
+
+		if (n == unit) { /* which needs no state */
+			sum = XXH3_64bits(at, n);
+		} else {
+			if (!had)
+				XXH3_64bits_reset(s->state);
+			XXH3_64bits_update(s->state, at, n);
+			sum = XXH3_64bits_digest(s->state);
+		}
+		s->at[s->bytes / unit] = (__u32)sum;
+		s->bytes += n;
+		at = (const char *)at + n;
+		bytes -= n;
+	}
+	s->n = wanted;
+	return 0;
+}
+
+void sums_free(struct sums *s)
+{
+	free(s->at);
+	XXH3_freeState(s->state);
+	memset(s, 0, sizeof(*s));
 }

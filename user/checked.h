@@ -14,6 +14,7 @@ struct checked {
 	__u64 to;	   /* ...to here */
 	__u32 unit;	   /* so many bytes each; 0: there are none */
 	const __u32 *sums; /* in the machine's order */
+	__u32 *tail;	   /* they, if they were in the file */
 	unsigned char *seen;
 	int fd;
 };
@@ -27,6 +28,12 @@ void checked_keep(struct checked *c);
 /* From now on bytes `from` to `to` are checked; `sums` must outlive it. */
 int checked_trust(struct checked *c, __u64 from, __u64 to, __u32 unit, const __u32 *sums);
 
+/*
+ * The same for a file with its checksums behind everything, from `from` on, of which `sum` is
+ * the checksum. -EBADMSG.
+ */
+int checked_tail(struct checked *c, __u64 from, __u32 unit, __u64 sum);
+
 /* NULL when it is not in the file, or not what it was. */
 const unsigned char *checked_at(struct checked *c, __u64 offset, __u64 bytes);
 
@@ -37,6 +44,18 @@ void checked_expect(struct checked *c, __u64 offset, __u64 bytes);
 void checked_sweep(struct checked *c);
 
 void checked_close(struct checked *c);
+
+/* Checksums of a file that grows, made while its bytes go by; the last may be of part of a unit. */
+struct sums {
+	__u32 *at;
+	__u32 n, room;
+	__u64 bytes; /* that they are of */
+	void *state; /* of the last */
+};
+
+/* -ENOMEM: then it is as if nothing had been added. */
+int sums_add(struct sums *sums, const void *at, size_t bytes, __u32 unit);
+void sums_free(struct sums *sums);
 
 /* The checksums of `bytes`; there are (bytes + unit - 1) / unit of them. */
 void checked_sums(const void *at, __u64 bytes, __u32 unit, __u32 *sums);

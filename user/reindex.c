@@ -14,6 +14,7 @@
 #include "checked.h"
 #include "dissect.h"
 #include "index.h"
+#include "joints.h"
 #include "log.h"
 #include "gather.h"
 #include "segment_pack.h"
@@ -237,27 +238,19 @@ static int tail_cut(struct reindexing *r, const struct store_name *name)
 
 static int segment_reindex(struct reindexing *r, const struct store_name *name)
 {
-	__u32 *chunks = NULL, n = 0;
 	int err = data_open(r, name);
 
 	if (!err)
 		err = blocks_read(r);
 	if (!err)
 		err = tail_cut(r, name);
-	if (!err && name->plain) {
-		n = (__u32)((r->c.end + INDEX_CHUNK - 1) / INDEX_CHUNK);
-		chunks = calloc(n + 1ULL, sizeof(*chunks));
-		if (chunks)
-			checked_sums(r->plain.at, r->c.end, INDEX_CHUNK, chunks);
-		else
-			err = -ENOMEM;
-	}
+	if (!err && name->plain)
+		err = sums_add(&r->c.sums, r->plain.at, r->c.end, INDEX_CHUNK);
 	if (!err)
-		err = segment_index(r->dir, name->base, &r->c, chunks, n);
+		err = segment_index(r->dir, name->base, &r->c);
 	if (err)
 		log_error("%s/%s: %s", r->path, name->base,
 			  err == -EBADMSG ? "damaged; no index was made" : strerror(-err));
-	free(chunks);
 	checked_close(&r->plain);
 	packed_close(r->packed);
 	r->packed = NULL;
@@ -270,6 +263,7 @@ static int directory_reindex(const char *path, int dir, void *ctx)
 {
 	struct reindexing *r = calloc(1, sizeof(*r));
 	struct store_names names = {};
+	struct joints *joints;
 	int lock = openat(dir, "lock", O_RDWR | O_CLOEXEC), err, *failed = ctx;
 
 	err = r ? store_list(dir, &names) : -ENOMEM;
@@ -278,6 +272,8 @@ static int directory_reindex(const char *path, int dir, void *ctx)
 		*failed = -EBUSY;
 		names.n = 0;
 	}
+	if (names.n)
+		joints_forget(dir);
 	for (__u32 i = 0; i < names.n && !err; i++) {
 		int wrong;
 
@@ -292,6 +288,10 @@ static int directory_reindex(const char *path, int dir, void *ctx)
 			*failed = wrong;
 	}
 	log_progress_end();
+	joints = names.n && !err ? joints_open(dir, path) : NULL;
+	while (joints && joints_due(joints))
+		joints_step(joints);
+	joints_close(joints);
 	if (lock >= 0)
 		close(lock);
 	free(names.at);

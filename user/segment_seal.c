@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-/* The thread behind a class: seals, deletes, and puts in order what a dead process left. */
+/* The thread behind a class: seals, compresses, deletes. */
 #define _GNU_SOURCE 1
 #include <errno.h>
 #include <fcntl.h>
@@ -9,10 +9,11 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "checked.h"
 #include "flowlog.h"
 #include "index.h"
+#include "joints.h"
 #include "log.h"
+#include "recover.h"
 #include "segment_pack.h"
 #include "segment_seal.h"
 
@@ -39,6 +40,7 @@ struct sealer {
 	int dir;
 	pthread_t thread;
 	bool running;
+	struct joints *joints; /* of the thread alone */
 	pthread_mutex_t mutex;
 	pthread_cond_t wake, taken;
 
@@ -48,39 +50,20 @@ struct sealer {
 	bool stop, expire;
 	__u64 now_ns, open_bytes, jobs_bytes; /* jobs': also of the one that is being done */
 	struct kept *kept;		      /* oldest first */
-	__u32 kept_n, kept_room;
-	__u64 bytes, deleted;
+	struct kept *gone;		      /* deleted, and the joint indexes not told yet */
+	__u32 kept_n, kept_room, gone_n, gone_room;
+	__u64 bytes, joint_bytes, deleted;
 	int err;
 };
 
 /* ---- sealing ---------------------------------------------------------------------------------- */
 
-/* Checksums of a whole segment. */
-static int chunks_make(int fd, __u32 **chunks, __u32 *n)
-{
-	struct checked file;
-	int copy = dup(fd), err;
-
-	if (copy < 0)
-		return -errno;
-	err = checked_open(&file, copy);
-	if (err)
-		return err;
-	*n = (__u32)((file.size + INDEX_CHUNK - 1) / INDEX_CHUNK);
-	*chunks = calloc(*n + 1ULL, sizeof(**chunks));
-	if (*chunks)
-		checked_sums(file.at, file.size, INDEX_CHUNK, *chunks);
-	checked_close(&file);
-	return *chunks ? 0 : -ENOMEM;
-}
-
-int segment_index(int dir, const char *base, const struct catalog *c, const __u32 *chunks,
-		  __u32 chunks_n)
+int segment_index(int dir, const char *base, const struct catalog *c)
 {
 	char text[STORE_NAME_MAX + 16];
 	size_t size = 0;
 	void *at = NULL;
-	int err = index_build(c, chunks, chunks_n, &at, &size);
+	int err = index_build(c, c->sums.at, c->sums.n, &at, &size);
 
 	if (!err)
 		err = flowlog_write(dir, base, c);
@@ -92,63 +75,10 @@ int segment_index(int dir, const char *base, const struct catalog *c, const __u3
 	return err;
 }
 
+/* The packets are on disk before anything says they are. */
 int segment_seal(int dir, const char *base, int fd, const struct catalog *c)
 {
-	__u32 *chunks = NULL, n = 0;
-	int err;
-
-	/* The packets are on disk before anything says they are. */
-	err = fdatasync(fd) ? -errno : chunks_make(fd, &chunks, &n);
-	if (!err)
-		err = segment_index(dir, base, c, chunks, n);
-	free(chunks);
-	return err;
-}
-
-static int recover_open(int dir, const char *base, struct catalog *c)
-{
-	char text[STORE_NAME_MAX + 16];
-	struct journal_reader reader = {};
-	struct stat st;
-	int fd, journal, err;
-
-	journal = openat(dir, store_file(text, base, STORE_JOURNAL), O_RDONLY | O_CLOEXEC);
-	if (journal < 0)
-		return -errno;
-	err = journal_read(journal, &reader, c);
-	close(journal);
-	if (err)
-		return err;
-	fd = openat(dir, store_file(text, base, STORE_PLAIN), O_RDWR | O_CLOEXEC);
-	if (fd < 0)
-		return -errno;
-	err = fstat(fd, &st) ? -errno : 0;
-	if (!err && (__u64)st.st_size < c->end)
-		err = -EBADMSG; /* the disk lost what it had taken */
-	if (!err && ftruncate(fd, (off_t)c->end))
-		err = -errno;
-	if (err)
-		close(fd);
-	return err ? err : fd;
-}
-
-int segment_recover(int dir, const char *base)
-{
-	char text[STORE_NAME_MAX + 16];
-	struct catalog c = {};
-	int fd = recover_open(dir, base, &c), err = fd < 0 ? fd : 0;
-
-	if ((!err && !c.entries_n && !c.gaps_n) || err == -ENOENT) { /* nothing was ever in it */
-		unlinkat(dir, store_file(text, base, STORE_PLAIN), 0);
-		unlinkat(dir, store_file(text, base, STORE_JOURNAL), 0);
-		err = 0;
-	} else if (!err) {
-		err = segment_seal(dir, base, fd, &c);
-	}
-	if (fd >= 0)
-		close(fd);
-	catalog_free(&c);
-	return err;
+	return fdatasync(fd) ? -errno : segment_index(dir, base, c);
 }
 
 /* ---- budgets ---------------------------------------------------------------------------------- */
@@ -211,11 +141,14 @@ static void expire(struct sealer *s)
 		const struct kept *k = &s->kept[n];
 		bool old = s->o.age_ns && s->now_ns > k->last_ns &&
 			   s->now_ns - k->last_ns > s->o.age_ns;
-		bool much = beyond(s, s->bytes + s->jobs_bytes + s->open_bytes);
+		bool much = beyond(s, s->bytes + s->joint_bytes + s->jobs_bytes + s->open_bytes);
 
 		if (!old && !much)
 			break;
 		segment_delete(s->dir, k->base);
+		/* Without memory for it a joint index stays until the next start. */
+		if (!array_grow((void **)&s->gone, &s->gone_room, s->gone_n + 1, sizeof(*s->gone)))
+			s->gone[s->gone_n++] = *k;
 		s->bytes -= k->bytes;
 		s->deleted++;
 	}
@@ -271,6 +204,27 @@ static int age_one(struct sealer *s)
 	return 0;
 }
 
+/* ---- joint indexes ---------------------------------------------------------------------------- */
+
+/* Called and left with the mutex held, which is not needed: nobody else looks at them. */
+static void joints_work(struct sealer *s)
+{
+	pthread_mutex_unlock(&s->mutex);
+	joints_step(s->joints);
+	pthread_mutex_lock(&s->mutex);
+	s->joint_bytes = joints_bytes(s->joints);
+	s->expire = true;
+}
+
+/* The thread's part of a deletion, for whoever writes deletes as well. */
+static void joints_tell(struct sealer *s)
+{
+	for (__u32 i = 0; i < s->gone_n; i++)
+		joints_drop(s->joints, s->gone[i].base);
+	s->gone_n = 0;
+	s->joint_bytes = joints_bytes(s->joints);
+}
+
 /* ---- the thread ------------------------------------------------------------------------------- */
 
 static void job_do(struct sealer *s, struct job *job)
@@ -286,6 +240,8 @@ static void job_do(struct sealer *s, struct job *job)
 	s->err = kept_add(s, job->base, job->c.first_ns, job->c.last_ns);
 	if (err)
 		s->err = err;
+	else if (joints_add(s->joints, job->base))
+		s->err = -ENOMEM;
 	s->jobs_bytes -= job->bytes;
 	s->expire = true;
 	pthread_cond_signal(&s->taken);
@@ -302,10 +258,12 @@ static void *sealer_run(void *arg)
 	struct job *job;
 
 	pthread_mutex_lock(&s->mutex);
-	while (s->first || s->expire || !s->stop) {
+	while (s->first || s->expire || s->gone_n || joints_due(s->joints) || !s->stop) {
 		if (s->expire) {
 			s->expire = false;
 			expire(s);
+		} else if (s->gone_n) {
+			joints_tell(s);
 		} else if (s->first) {
 			job = s->first;
 			s->first = job->next;
@@ -316,6 +274,8 @@ static void *sealer_run(void *arg)
 			pthread_mutex_unlock(&s->mutex);
 			job_do(s, job);
 			pthread_mutex_lock(&s->mutex);
+		} else if (joints_due(s->joints)) {
+			joints_work(s);
 		} else if (s->stop || age_one(s)) {
 			pthread_cond_wait(&s->wake, &s->mutex);
 		}
@@ -335,14 +295,11 @@ static int inventory(struct sealer *s, __u64 *recovered)
 		struct index index;
 		const char *why;
 
+		if (!name->plain && !name->zstd && !name->secret && !name->index && !name->journal)
+			continue;
 		if (name->journal && !name->index) {
-			err = segment_recover(s->dir, name->base);
-			if (err)
-				log_error("%s/%s: cannot be recovered: %s; see record --reindex",
-					  s->path, name->base, strerror(-err));
-			else
+			if (!segment_recover(s->path, s->dir, name->base))
 				(*recovered)++;
-			err = 0;
 		}
 		if (index_open(&index, s->dir, name->base, &why)) {
 			kept_add(s, name->base, 0, 0); /* whatever it is, it counts */
@@ -371,7 +328,13 @@ int sealer_start(struct sealer **sealer, const struct segments_options *options,
 	pthread_cond_init(&s->wake, NULL);
 	pthread_cond_init(&s->taken, NULL);
 	*sealer = s;
+	store_tidy(dir);
 	err = inventory(s, recovered);
+	s->joints = err ? NULL : joints_open(dir, s->path);
+	if (s->joints)
+		s->joint_bytes = joints_bytes(s->joints);
+	else if (!err)
+		err = -ENOMEM;
 	if (err) {
 		log_error("%s: %s", path, strerror(-err));
 		return err;
@@ -422,7 +385,7 @@ void sealer_expire(struct sealer *s, __u64 now_ns, __u64 open_bytes)
 void sealer_stats(struct sealer *s, struct segments_stats *stats)
 {
 	pthread_mutex_lock(&s->mutex);
-	stats->disk_bytes = s->bytes;
+	stats->disk_bytes = s->bytes + s->joint_bytes;
 	stats->files = s->kept_n;
 	stats->deleted = s->deleted;
 	stats->oldest_ns = stats->newest_ns = 0;
@@ -451,7 +414,9 @@ int sealer_stop(struct sealer *s)
 	pthread_mutex_destroy(&s->mutex);
 	pthread_cond_destroy(&s->wake);
 	pthread_cond_destroy(&s->taken);
+	joints_close(s->joints);
 	free(s->kept);
+	free(s->gone);
 	free(s);
 	return err;
 }

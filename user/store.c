@@ -37,7 +37,14 @@ static int name_note(struct store_names *names, const char *file)
 	name.secret = !strcmp(dot, STORE_SECRET);
 	name.index = !strcmp(dot, STORE_INDEX);
 	name.journal = !strcmp(dot, STORE_JOURNAL);
-	if (!name.plain && !name.zstd && !name.secret && !name.index && !name.journal)
+	if (!strncmp(dot, STORE_JOINT, sizeof(STORE_JOINT) - 1)) {
+		const char *level = dot + sizeof(STORE_JOINT) - 1;
+
+		name.joints =
+			*level >= '1' && *level <= '9' && !level[1] ? 1U << (*level - '0') : 0;
+	}
+	if (!name.plain && !name.zstd && !name.secret && !name.index && !name.journal &&
+	    !name.joints)
 		return 0;
 	if (array_grow((void **)&names->at, &names->room, names->n + 1, sizeof(*names->at)))
 		return -ENOMEM;
@@ -65,6 +72,7 @@ static void names_fold(struct store_names *names)
 		to->secret |= from->secret;
 		to->index |= from->index;
 		to->journal |= from->journal;
+		to->joints |= from->joints;
 	}
 	names->n = n + 1;
 }
@@ -112,16 +120,21 @@ int store_put(int fd, const void *at, size_t size, __u64 offset)
 	return 0;
 }
 
-int store_write(int dir, const char *name, const void *at, size_t size)
+int store_begin(int dir, const char *name)
 {
 	char text[STORE_NAME_MAX + 16];
-	int fd, err;
+	int fd;
 
-	store_file(text, name, ".new");
+	store_file(text, name, STORE_NEW);
 	fd = openat(dir, text, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-	if (fd < 0)
-		return -errno;
-	err = store_put(fd, at, size, 0);
+	return fd < 0 ? -errno : fd;
+}
+
+int store_end(int dir, const char *name, int fd, int err)
+{
+	char text[STORE_NAME_MAX + 16];
+
+	store_file(text, name, STORE_NEW);
 	if (!err && fdatasync(fd))
 		err = -errno;
 	if (close(fd) && !err)
@@ -131,4 +144,35 @@ int store_write(int dir, const char *name, const void *at, size_t size)
 	if (err)
 		unlinkat(dir, text, 0);
 	return err;
+}
+
+int store_write(int dir, const char *name, const void *at, size_t size)
+{
+	int fd = store_begin(dir, name);
+
+	return fd < 0 ? fd : store_end(dir, name, fd, store_put(fd, at, size, 0));
+}
+
+int store_tidy(int dir)
+{
+	int fd = openat(dir, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC), err = 0;
+	const size_t end = sizeof(STORE_NEW) - 1;
+	struct dirent *entry;
+	DIR *stream;
+
+	stream = fd < 0 ? NULL : fdopendir(fd);
+	if (!stream) {
+		err = -errno;
+		if (fd >= 0)
+			close(fd);
+		return err;
+	}
+	while ((entry = readdir(stream))) {
+		size_t len = strlen(entry->d_name);
+
+		if (len > end && !strcmp(entry->d_name + len - end, STORE_NEW))
+			unlinkat(dir, entry->d_name, 0);
+	}
+	closedir(stream);
+	return 0;
 }
