@@ -16,10 +16,11 @@ enum wrap { PLAIN, VLAN, QINQ, MPLS, VXLAN, GENEVE, GRE, IPIP, SIT, OLDQINQ, WRA
 enum kind { TCP, UDP, ICMP, FRAGMENTED, OTHER, SCTP, LITE, DCCP, IGMP };
 
 static const char *const usage =
-	"usage: gen_trace [-p PACKETS] [-f FLOWS] [-s SEED] [-r PACKETS_PER_SECOND] [-o|-x]\n"
+	"usage: gen_trace [-p PACKETS] [-f FLOWS] [-a TAIL] [-s SEED] [-r PACKETS_PER_SECOND] [-o|-x]\n"
 	"Writes a pcap to stdout: TCP, UDP and ICMP over IPv4 and IPv6, in VLANs, MPLS and tunnels,\n"
-	"fragments, ARP and LLDP; most flows short, most bytes in few. -o: Ethernet only, no wraps.\n"
-	"-x: with SCTP, DCCP, UDP-Lite, IGMP, port 0, IPv6 extension headers and older tags.\n";
+	"fragments, ARP and LLDP; most flows short, most bytes in few: fewer, the smaller TAIL is (1.05).\n"
+	"-o: Ethernet only, no wraps. -x: with SCTP, DCCP, UDP-Lite, IGMP, port 0, IPv6 extension\n"
+	"headers and older tags.\n";
 
 struct conn {
 	uint64_t at_ns, gap_ns; /* the next packet, and the mean between two */
@@ -36,8 +37,9 @@ struct conn {
 static struct {
 	unsigned packets, flows, rate;
 	uint64_t seed;
+	double tail; /* Pareto's exponent */
 	bool only_plain, exotic;
-} options = { .packets = 100000, .flows = 5000, .seed = 1, .rate = 20000 };
+} options = { .packets = 100000, .flows = 5000, .seed = 1, .rate = 20000, .tail = 1.05 };
 
 static uint8_t noise[1 << 16];
 
@@ -460,7 +462,7 @@ static void conns_make(struct conn *conns, double span_ns)
 		exit(1);
 	for (unsigned i = 0; i < options.flows; i++) {
 		conn_begin(&conns[i], i, span_ns);
-		weight[i] = pow(uniform(), -1 / 1.05);
+		weight[i] = pow(uniform(), -1 / options.tail);
 		if (weight[i] > options.flows)
 			weight[i] = options.flows;
 		sum += weight[i];
@@ -542,13 +544,16 @@ int main(int argc, char **argv)
 	struct conn *conns, **heap;
 	int opt;
 
-	while ((opt = getopt(argc, argv, "p:f:s:r:ox")) != -1)
+	while ((opt = getopt(argc, argv, "p:f:a:s:r:ox")) != -1)
 		switch (opt) {
 		case 'p':
 			options.packets = strtoul(optarg, NULL, 10);
 			break;
 		case 'f':
 			options.flows = strtoul(optarg, NULL, 10);
+			break;
+		case 'a':
+			options.tail = strtod(optarg, NULL);
 			break;
 		case 's':
 			options.seed = strtoull(optarg, NULL, 10);
@@ -566,7 +571,8 @@ int main(int argc, char **argv)
 			fputs(usage, stderr);
 			return 2;
 		}
-	if (optind != argc || !options.rate || !options.flows || options.packets < options.flows) {
+	if (optind != argc || !options.rate || !options.flows || !(options.tail > 0) ||
+	    options.packets < options.flows) {
 		fputs(usage, stderr);
 		return 2;
 	}

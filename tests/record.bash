@@ -9,10 +9,10 @@ trace_make() { # PACKETS FLOWS [ARGS...]
 	"$TESTS/gen_trace" -p "$1" -f "$2" "${@:3}" >"$DIR/trace.pcap"
 }
 
-# Sets RECORDER. Returns when it receives.
+# Sets RECORDER. Returns when it receives. RECORD_IN: what it is run by, if by anything.
 record_start() { # ARGS...
 	: >"$DIR/record.words"
-	"$TIDEMARK" record --pin-dir "$PIN" --state-dir "$STATE" "$@" \
+	"${RECORD_IN[@]}" "$TIDEMARK" record --pin-dir "$PIN" --state-dir "$STATE" "$@" \
 		2>"$DIR/record.words" </dev/null 3>&- &
 	RECORDER=$!
 	PIDS+=("$RECORDER")

@@ -10,6 +10,7 @@
 #include <bpf/libbpf.h>
 
 #include "../bpf/record.h"
+#include "appender.h"
 #include "log.h"
 #include "packets.h"
 #include "physical.h"
@@ -18,7 +19,8 @@
 struct recstat {
 	const struct tidemark *t;
 	struct packets *packets;
-	FILE *file;
+	struct appender
+		*file; /* of its own thread: a disk that hangs stops no ring from being emptied */
 	struct out *out;
 	__u64 every_ns, last_ns;
 	struct tally last[CLASSES + 1]; /* at the end of the last interval */
@@ -152,11 +154,14 @@ static void line(struct recstat *s, __u32 slot, const struct tally *now, struct 
 void recstat_second(struct recstat *s, __u64 now_ns)
 {
 	__u64 at = now_ns ? now_ns : physical_monotonic_ns();
-	bool due = !now_ns || at >= s->last_ns + s->every_ns;
+	/* While the disk has not taken the lines before, an interval grows longer. */
+	bool due = !now_ns || (at >= s->last_ns + s->every_ns && appender_ready(s->file));
 	struct retention held;
 	struct packets_stats p;
 	struct tally now;
 
+	if (!now_ns)
+		appender_wait(s->file);
 	for (__u32 slot = 0; slot <= CLASSES; slot++) {
 		if (slot < CLASSES) {
 			packets_stats(s->packets, slot, &p);
@@ -172,8 +177,10 @@ void recstat_second(struct recstat *s, __u64 now_ns)
 		}
 		bpf_map_update_elem(s->t->map[MAP_retentions], &slot, &held, BPF_ANY);
 	}
-	if (due)
-		s->last_ns = at;
+	if (!due)
+		return;
+	s->last_ns = at;
+	appender_send(s->file);
 }
 
 struct recstat *recstat_open(const struct tidemark *t, struct packets *packets, const char *dir,
@@ -191,8 +198,9 @@ struct recstat *recstat_open(const struct tidemark *t, struct packets *packets, 
 	for (__u32 slot = 0; slot <= CLASSES; slot++)
 		tally_read(t, slot, &s->last[slot]);
 	snprintf(path, sizeof(path), "%s/stats.jsonl", dir);
-	s->file = fopen(path, "ae");
-	s->out = s->file ? out_open(s->file, recstat_columns, OUT_JSON | OUT_STREAM) : NULL;
+	s->file = appender_open(path);
+	if (s->file)
+		s->out = out_open(appender_stream(s->file), recstat_columns, OUT_JSON | OUT_STREAM);
 	if (s->out) {
 		out_flush_lines(s->out, true);
 		return s;
@@ -209,7 +217,7 @@ void recstat_close(struct recstat *s)
 	if (s->out)
 		out_close(s->out);
 	if (s->file)
-		fclose(s->file);
+		appender_close(s->file);
 	free(s);
 }
 

@@ -30,6 +30,7 @@ struct job {
 	struct job *next;
 	char base[STORE_NAME_MAX];
 	int fd;
+	__u64 bytes;
 	struct catalog c;
 };
 
@@ -47,9 +48,10 @@ struct sealer {
 	struct job *first, **last;
 	unsigned jobs;
 	bool stop, expire;
-	__u64 now_ns, open_bytes;
-	struct kept *kept; /* oldest first */
-	__u32 kept_n, kept_room;
+	__u64 now_ns, open_bytes, jobs_bytes; /* jobs': also of the one that is being done */
+	struct kept *kept;		      /* oldest first */
+	struct kept *gone;		      /* deleted, and the joint indexes not told yet */
+	__u32 kept_n, kept_room, gone_n, gone_room;
 	__u64 bytes, joint_bytes, deleted;
 	int err;
 };
@@ -81,7 +83,8 @@ int segment_seal(int dir, const char *base, int fd, const struct catalog *c)
 
 /* ---- budgets ---------------------------------------------------------------------------------- */
 
-static const char *const endings[] = { STORE_PLAIN, STORE_ZSTD, STORE_SECRET, STORE_INDEX };
+static const char *const endings[] = { STORE_PLAIN, STORE_ZSTD, STORE_SECRET, STORE_JOURNAL,
+				       STORE_INDEX };
 
 #define ENDINGS (sizeof(endings) / sizeof(endings[0]))
 
@@ -121,6 +124,11 @@ static int kept_add(struct sealer *s, const char *base, __u64 first_ns, __u64 la
 	return 0;
 }
 
+static bool beyond(const struct sealer *s, __u64 bytes)
+{
+	return s->o.budget_bytes && bytes > s->o.budget_bytes;
+}
+
 /*
  * Whoever reads a segment holds it open, and a file that is deleted while open can be read
  * to its end: so a query misses nothing, and the budget holds all the same.
@@ -133,14 +141,14 @@ static void expire(struct sealer *s)
 		const struct kept *k = &s->kept[n];
 		bool old = s->o.age_ns && s->now_ns > k->last_ns &&
 			   s->now_ns - k->last_ns > s->o.age_ns;
-		bool much = s->o.budget_bytes &&
-			    s->bytes + s->joint_bytes + s->open_bytes > s->o.budget_bytes;
+		bool much = beyond(s, s->bytes + s->joint_bytes + s->jobs_bytes + s->open_bytes);
 
 		if (!old && !much)
 			break;
 		segment_delete(s->dir, k->base);
-		joints_drop(s->joints, k->base);
-		s->joint_bytes = joints_bytes(s->joints);
+		/* Without memory for it a joint index stays until the next start. */
+		if (!array_grow((void **)&s->gone, &s->gone_room, s->gone_n + 1, sizeof(*s->gone)))
+			s->gone[s->gone_n++] = *k;
 		s->bytes -= k->bytes;
 		s->deleted++;
 	}
@@ -151,13 +159,23 @@ static void expire(struct sealer *s)
 
 /* ---- aging ------------------------------------------------------------------------------------ */
 
+static struct kept *kept_find(struct sealer *s, const char *base)
+{
+	for (__u32 i = 0; i < s->kept_n; i++)
+		if (!strcmp(s->kept[i].base, base))
+			return &s->kept[i];
+	return NULL;
+}
+
 /*
  * The oldest file that is due; none: -ENOENT. A file is read while it is fresh, mostly, and a
  * recorder has better to do just when it has filled one. Called and left with the mutex held,
- * which is not needed for `kept`: nobody else changes it.
+ * and without it meanwhile: then the file may have been deleted.
  */
 static int age_one(struct sealer *s)
 {
+	char base[STORE_NAME_MAX];
+	struct kept *k;
 	__u64 bytes;
 	__u32 n = 0;
 	int err;
@@ -167,16 +185,22 @@ static int age_one(struct sealer *s)
 		n++;
 	if (!s->o.zstd || !s->o.zstd_after_ns || n == s->kept_n)
 		return -ENOENT;
+	strcpy(base, s->kept[n].base);
 	pthread_mutex_unlock(&s->mutex);
-	err = segment_pack(s->dir, s->kept[n].base, &s->o);
-	if (err)
-		log_error("%s/%s: not compressed: %s; it stays as it is", s->path, s->kept[n].base,
-			  strerror(-err));
-	bytes = segment_bytes(s->dir, s->kept[n].base);
+	err = segment_pack(s->dir, base, &s->o);
+	bytes = segment_bytes(s->dir, base);
 	pthread_mutex_lock(&s->mutex);
-	s->kept[n].packed = true;
-	s->bytes += bytes - s->kept[n].bytes;
-	s->kept[n].bytes = bytes;
+	k = kept_find(s, base);
+	if (!k) {
+		segment_delete(s->dir, base);
+		return 0;
+	}
+	if (err)
+		log_error("%s/%s: not compressed: %s; it stays as it is", s->path, base,
+			  strerror(-err));
+	k->packed = true;
+	s->bytes += bytes - k->bytes;
+	k->bytes = bytes;
 	return 0;
 }
 
@@ -192,6 +216,15 @@ static void joints_work(struct sealer *s)
 	s->expire = true;
 }
 
+/* The thread's part of a deletion, for whoever writes deletes as well. */
+static void joints_tell(struct sealer *s)
+{
+	for (__u32 i = 0; i < s->gone_n; i++)
+		joints_drop(s->joints, s->gone[i].base);
+	s->gone_n = 0;
+	s->joint_bytes = joints_bytes(s->joints);
+}
+
 /* ---- the thread ------------------------------------------------------------------------------- */
 
 static void job_do(struct sealer *s, struct job *job)
@@ -204,13 +237,14 @@ static void job_do(struct sealer *s, struct job *job)
 		log_error("%s/%s: not sealed: %s; it will be at the next start", s->path, job->base,
 			  strerror(-err));
 	pthread_mutex_lock(&s->mutex);
+	s->err = kept_add(s, job->base, job->c.first_ns, job->c.last_ns);
 	if (err)
 		s->err = err;
-	else
-		s->err = kept_add(s, job->base, job->c.first_ns, job->c.last_ns);
-	if (!err && joints_add(s->joints, job->base))
+	else if (joints_add(s->joints, job->base))
 		s->err = -ENOMEM;
+	s->jobs_bytes -= job->bytes;
 	s->expire = true;
+	pthread_cond_signal(&s->taken);
 	pthread_mutex_unlock(&s->mutex);
 	flowlog_expire(s->dir, s->o.flow_bytes);
 	close(job->fd);
@@ -224,10 +258,12 @@ static void *sealer_run(void *arg)
 	struct job *job;
 
 	pthread_mutex_lock(&s->mutex);
-	while (s->first || s->expire || joints_due(s->joints) || !s->stop) {
+	while (s->first || s->expire || s->gone_n || joints_due(s->joints) || !s->stop) {
 		if (s->expire) {
 			s->expire = false;
 			expire(s);
+		} else if (s->gone_n) {
+			joints_tell(s);
 		} else if (s->first) {
 			job = s->first;
 			s->first = job->next;
@@ -318,13 +354,17 @@ int sealer_add(struct sealer *s, const char *base, int fd, struct catalog *c)
 	}
 	strcpy(job->base, base);
 	job->fd = fd;
+	job->bytes = segment_bytes(s->dir, base);
 	job->c = *c;
 	memset(c, 0, sizeof(*c));
 	pthread_mutex_lock(&s->mutex);
 	/* Who writes waits rather than fill the memory: what waits for it is counted, and bounded. */
-	while (s->jobs >= JOBS_MOST)
+	while (s->jobs >= JOBS_MOST || (s->jobs_bytes && beyond(s, s->jobs_bytes + job->bytes)))
 		pthread_cond_wait(&s->taken, &s->mutex);
 	s->jobs++;
+	s->jobs_bytes += job->bytes;
+	s->open_bytes = 0;
+	expire(s); /* here, for the thread may have its hands full while files fill */
 	*s->last = job;
 	s->last = &job->next;
 	pthread_cond_signal(&s->wake);
@@ -376,6 +416,7 @@ int sealer_stop(struct sealer *s)
 	pthread_cond_destroy(&s->taken);
 	joints_close(s->joints);
 	free(s->kept);
+	free(s->gone);
 	free(s);
 	return err;
 }
