@@ -3,7 +3,9 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/random.h>
 
+#define XXH_INLINE_ALL /* of a track, whose length is known, it is much shorter */
 #include <xxhash.h>
 
 #include "catalog.h"
@@ -34,34 +36,84 @@ void catalog_free(struct catalog *c)
 	free(c->entries);
 	free(c->times);
 	free(c->gaps);
-	free(c->slots);
+	catalog_slots_free(&c->slots);
 	sums_free(&c->sums);
 	memset(c, 0, sizeof(*c));
 }
 
-static int slots_grow(struct catalog *c)
+static __u64 seed; /* drawn when the process begins, then constant */
+
+__attribute__((constructor)) static void seed_draw(void)
 {
-	__u32 n = c->slots_n ? c->slots_n * 2 : SLOTS_LEAST;
-	__u32 *slots = calloc(n, sizeof(*slots));
+	while (getrandom(&seed, sizeof(seed), 0) != sizeof(seed))
+		;
+}
+
+static int slots_grow(struct catalog_slots *s)
+{
+	__u32 n = s->n ? s->n * 2 : SLOTS_LEAST;
+	struct catalog_slot *slots = calloc(n, sizeof(*slots));
 
 	if (!slots)
 		return -ENOMEM;
-	for (__u32 t = 0; t < c->tracks_n; t++) {
-		__u32 at = catalog_hash(&c->tracks[t].track);
+	for (__u32 i = 0; i < s->n; i++) {
+		__u64 at = s->at[i].at;
 
-		while (slots[at & (n - 1)])
+		if (!s->at[i].track)
+			continue;
+		while (slots[at & (n - 1)].track)
 			at++;
-		slots[at & (n - 1)] = t + 1;
+		slots[at & (n - 1)] = s->at[i];
 	}
-	free(c->slots);
-	c->slots = slots;
-	c->slots_n = n;
+	free(s->at);
+	s->at = slots;
+	s->n = n;
 	return 0;
 }
 
-__u32 catalog_hash(const struct track *track)
+void catalog_slots_free(struct catalog_slots *s)
 {
-	return (__u32)XXH3_64bits(track, sizeof(*track));
+	free(s->at);
+	memset(s, 0, sizeof(*s));
+}
+
+/* Where it is, or an empty one where it may be put. NULL: no memory. */
+static struct catalog_slot *slot_find(struct catalog_slots *s, struct catalog_hash hash)
+{
+	struct catalog_slot *slot;
+
+	if (s->used >= s->n / 2 && slots_grow(s))
+		return NULL;
+	for (__u64 at = hash.at;; at++) {
+		slot = &s->at[at & (s->n - 1)];
+		if (!slot->track || (slot->at == hash.at && slot->check == hash.check))
+			return slot;
+	}
+}
+
+static void slot_fill(struct catalog_slots *s, struct catalog_slot *slot, struct catalog_hash hash,
+		      __u32 track)
+{
+	*slot = (struct catalog_slot){ hash.at, hash.check, track + 1 };
+	s->used++;
+}
+
+__s64 catalog_first(struct catalog_slots *s, struct catalog_hash hash, __u32 track)
+{
+	struct catalog_slot *slot = slot_find(s, hash);
+
+	if (!slot)
+		return -ENOMEM;
+	if (!slot->track)
+		slot_fill(s, slot, hash, track);
+	return slot->track - 1;
+}
+
+struct catalog_hash catalog_hash(const struct track *track)
+{
+	XXH128_hash_t hash = XXH3_128bits_withSeed(track, sizeof(*track), seed);
+
+	return (struct catalog_hash){ hash.low64, (__u32)hash.high64 };
 }
 
 __s64 catalog_track(struct catalog *c, const struct track *track)
@@ -69,38 +121,37 @@ __s64 catalog_track(struct catalog *c, const struct track *track)
 	return catalog_track_hashed(c, track, catalog_hash(track));
 }
 
-void catalog_await_slot(const struct catalog *c, __u32 hash)
+void catalog_await_slot(const struct catalog *c, struct catalog_hash hash)
 {
-	if (c->slots_n)
-		__builtin_prefetch(&c->slots[hash & (c->slots_n - 1)]);
+	if (c->slots.n)
+		__builtin_prefetch(&c->slots.at[hash.at & (c->slots.n - 1)]);
 }
 
-void catalog_await_track(const struct catalog *c, __u32 hash)
+void catalog_await_track(const struct catalog *c, struct catalog_hash hash)
 {
-	__u32 slot = c->slots_n ? c->slots[hash & (c->slots_n - 1)] : 0;
+	__u32 track = c->slots.n ? c->slots.at[hash.at & (c->slots.n - 1)].track : 0;
 
-	for (__u32 at = 0; slot && at < sizeof(*c->tracks); at += 64)
-		__builtin_prefetch((const char *)&c->tracks[slot - 1] + at);
+	if (!track)
+		return;
+	__builtin_prefetch(&c->tracks[track - 1]);
+	__builtin_prefetch(&c->tracks[track - 1].track);
 }
 
-__s64 catalog_track_hashed(struct catalog *c, const struct track *track, __u32 hash)
+__s64 catalog_track_hashed(struct catalog *c, const struct track *track, struct catalog_hash hash)
 {
-	__u32 at = hash, slot;
+	struct catalog_slot *slot = slot_find(&c->slots, hash);
 
-	if (c->tracks_n >= c->slots_n / 2 && slots_grow(c))
+	if (!slot)
 		return -ENOMEM;
-	while ((slot = c->slots[at & (c->slots_n - 1)])) {
-		if (!memcmp(&c->tracks[slot - 1].track, track, sizeof(*track)))
-			return slot - 1;
-		at++;
-	}
+	if (slot->track)
+		return slot->track - 1;
 	if (array_grow((void **)&c->tracks, &c->tracks_room, c->tracks_n + 1, sizeof(*c->tracks)))
 		return -ENOMEM;
 	memset(&c->tracks[c->tracks_n], 0, sizeof(*c->tracks));
 	c->tracks[c->tracks_n].track = *track;
 	c->tracks[c->tracks_n].said = ~0U;
-	c->slots[at & (c->slots_n - 1)] = ++c->tracks_n;
-	return c->tracks_n - 1;
+	slot_fill(&c->slots, slot, hash, c->tracks_n);
+	return c->tracks_n++;
 }
 
 __s64 catalog_device_find(const struct catalog *c, __u32 node, __u32 device, __u16 linktype)
