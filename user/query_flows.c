@@ -293,7 +293,8 @@ static int directory_gather(const char *path, int dir, void *ctx)
 			 records[i]->d_name);
 		while (at < names.n && strcmp(names.at[at].base, base) < 0)
 			at++;
-		if (!err && (at == names.n || strcmp(names.at[at].base, base)))
+		if (!err &&
+		    (at == names.n || strcmp(names.at[at].base, base) || names.at[at].alone))
 			err = flowlog_gather(g, dir, path, base);
 		free(records[i]);
 	}
