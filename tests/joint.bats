@@ -45,6 +45,9 @@ same_answers() {
 		query -w "$DIR/a.pcapng" "$question"
 		"$TIDEMARK" query -d "$DIR/bare" -w "$DIR/b.pcapng" "$question"
 		cmp "$DIR/a.pcapng" "$DIR/b.pcapng"
+		query --flows --json "$question" >"$DIR/a.flows"
+		"$TIDEMARK" query -d "$DIR/bare" --flows --json "$question" >"$DIR/b.flows"
+		cmp "$DIR/a.flows" "$DIR/b.flows"
 	done
 }
 

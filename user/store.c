@@ -42,6 +42,7 @@ static int name_note(struct store_names *names, const char *file)
 
 		name.joints =
 			*level >= '1' && *level <= '9' && !level[1] ? 1U << (*level - '0') : 0;
+		name.alone = name.joints;
 	}
 	if (!name.plain && !name.zstd && !name.secret && !name.index && !name.journal &&
 	    !name.joints)
@@ -73,6 +74,7 @@ static void names_fold(struct store_names *names)
 		to->index |= from->index;
 		to->journal |= from->journal;
 		to->joints |= from->joints;
+		to->alone &= from->alone;
 	}
 	names->n = n + 1;
 }

@@ -22,7 +22,8 @@
 struct store_name {
 	char base[STORE_NAME_MAX];
 	bool plain, zstd, secret, index, journal;
-	__u16 joints; /* bits: of which levels one is called like it */
+	__u16 joints; /* bits: of which levels one is called like it, */
+	bool alone;   /* and there is nothing else: the segment is deleted */
 };
 
 struct store_names {
