@@ -176,6 +176,20 @@ disk_span() {
 	[ "$longest" -lt 5000000000 ]
 }
 
+finds() { # COUNT
+	[ "$(query --count)" -eq "$1" ]
+}
+
+@test "on a quiet link packets go when they are old, although their file is not full" {
+	trace_make 100 10 -o
+	record_start -d "$OUT" -i wb --class all:age=3s
+	replay >/dev/null
+	await 2 finds 100
+	await 10 finds 0
+	[ "$(disk_bytes)" = 0 ]
+	record_stop
+}
+
 @test "a query returns all it began with although its files are deleted before it gets to them" {
 	trace_make 60000 3000 -o
 	record_start -d "$OUT" -i wb --class all:disk=200m,filesize=1m

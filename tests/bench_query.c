@@ -44,13 +44,13 @@ static void file_forget(const char *path)
 	close(fd);
 }
 
-static void each_file(void (*each)(const char *path))
+static void each_file(const char *record, void (*each)(const char *path))
 {
 	char path[600], below[600];
 	struct dirent *entry;
 	DIR *d;
 
-	snprintf(below, sizeof(below), "%s/whole/all", dir);
+	snprintf(below, sizeof(below), "%s/%s/all", dir, record);
 	d = opendir(below);
 	while (d && (entry = readdir(d))) {
 		snprintf(path, sizeof(path), "%.300s/%.250s", below, entry->d_name);
@@ -61,13 +61,16 @@ static void each_file(void (*each)(const char *path))
 		closedir(d);
 }
 
-static void forget(void)
+/* A record, or NULL: the trace. */
+static void forget(const char *record)
 {
 	char path[300];
 
 	snprintf(path, sizeof(path), "%s/trace", dir);
-	file_forget(path);
-	each_file(file_forget);
+	if (record)
+		each_file(record, file_forget);
+	else
+		file_forget(path);
 }
 
 /* Wall milliseconds of a program. */
@@ -90,15 +93,16 @@ static double run_ms(const char *const argv[])
 	return (bench_wall() - began) * 1000;
 }
 
-static double ask_ms(const char *text, bool scan)
+/* By a query of a record, or by tcpdump of the trace. */
+static double ask_ms(const char *name, const char *text)
 {
 	char record[300], trace[300];
 	const char *query[] = { bench_binary(), "query", "-d", record, "-w", "-", text, NULL };
 	const char *tcpdump[] = { "tcpdump", "-r", trace, "-w", "-", text, NULL };
 
-	snprintf(record, sizeof(record), "%s/whole", dir);
+	snprintf(record, sizeof(record), "%s/%s", dir, name ? name : "");
 	snprintf(trace, sizeof(trace), "%s/trace", dir);
-	return run_ms(scan ? tcpdump : query);
+	return run_ms(name ? query : tcpdump);
 }
 
 /* The number that a command says first. */
@@ -117,46 +121,66 @@ __attribute__((format(printf, 1, 2))) static unsigned long count(const char *for
 	return strtoul(line, NULL, 10);
 }
 
+struct way {
+	const char *record; /* NULL: tcpdump */
+	const char *text;
+	double warm[ROUNDS], cold[ROUNDS];
+};
+
+/* Side by side: each round asks both, warm and cold. */
+static void compare(const char *what, struct way ways[2], unsigned long scanned)
+{
+	for (int way = 0; way < 2; way++)
+		ask_ms(ways[way].record, ways[way].text);
+	for (int round = 0; round < ROUNDS; round++)
+		for (int way = 0; way < 2; way++)
+			ways[way].warm[round] = ask_ms(ways[way].record, ways[way].text);
+	for (int round = 0; round < ROUNDS; round++)
+		for (int way = 0; way < 2; way++) {
+			forget(ways[way].record);
+			ways[way].cold[round] = ask_ms(ways[way].record, ways[way].text);
+		}
+	printf("%-24s %8lu ", what,
+	       count("%s query -d %s/%s --count '%s'", bench_binary(), dir, ways[0].record,
+		     ways[0].text));
+	if (!ways[1].record)
+		printf("%8lu ", scanned);
+	printf("%9.1f %9.1f %7.2f %10.1f %9.1f %7.2f\n", median(ways[0].warm, ROUNDS),
+	       median(ways[1].warm, ROUNDS),
+	       median(ways[0].warm, ROUNDS) / median(ways[1].warm, ROUNDS),
+	       median(ways[0].cold, ROUNDS), median(ways[1].cold, ROUNDS),
+	       median(ways[0].cold, ROUNDS) / median(ways[1].cold, ROUNDS));
+	fflush(stdout);
+}
+
 /* How it is asked here and there; `pick`: awk's condition for what tcpdump cannot say. */
 struct ask {
 	const char *what, *text, *scan, *pick;
 };
 
-static unsigned long scanned(const struct ask *ask)
+static void against_scan(const struct ask *ask)
 {
-	return count(
-		"tcpdump -ttnr %s/trace '%s' 2>/dev/null | awk '%s { n++ } END { print n + 0 }'",
-		dir, ask->scan, ask->pick ?: "/^[0-9]/");
+	struct way ways[2] = { { .record = "whole", .text = ask->text }, { .text = ask->scan } };
+
+	compare(ask->what, ways,
+		count("tcpdump -ttnr %s/trace '%s' 2>/dev/null | awk '%s { n++ } END { print n + 0 }'",
+		      dir, ask->scan, ask->pick ?: "/^[0-9]/"));
 }
 
-/* Side by side: each round asks both, warm and cold. */
-static void compare(const struct ask *ask)
+/* The same files with joint indexes and without. */
+static void against_bare(const char *what, const char *text)
 {
-	double warm[2][ROUNDS], cold[2][ROUNDS];
+	struct way ways[2] = { { .record = "small", .text = text },
+			       { .record = "bare", .text = text } };
 
-	for (int way = 0; way < 2; way++)
-		ask_ms(way ? ask->scan : ask->text, way);
-	for (int round = 0; round < ROUNDS; round++)
-		for (int way = 0; way < 2; way++)
-			warm[way][round] = ask_ms(way ? ask->scan : ask->text, way);
-	for (int round = 0; round < ROUNDS; round++)
-		for (int way = 0; way < 2; way++) {
-			forget();
-			cold[way][round] = ask_ms(way ? ask->scan : ask->text, way);
-		}
-	printf("%-24s %8lu %8lu %9.1f %9.1f %7.2f %10.1f %9.1f %7.2f\n", ask->what,
-	       count("%s query -d %s/whole --count '%s'", bench_binary(), dir, ask->text),
-	       scanned(ask), median(warm[0], ROUNDS), median(warm[1], ROUNDS),
-	       median(warm[0], ROUNDS) / median(warm[1], ROUNDS), median(cold[0], ROUNDS),
-	       median(cold[1], ROUNDS), median(cold[0], ROUNDS) / median(cold[1], ROUNDS));
-	fflush(stdout);
+	compare(what, ways, 0);
 }
 
 /* ---- the index -------------------------------------------------------------------------------- */
 
 static void weigh(const char *what)
 {
-	unsigned long long bytes = 0, flows = 0, kept = 0, n = 0, tracks = 0;
+	unsigned long long bytes = 0, flows = 0, kept = 0, n = 0, tracks = 0, joints = 0, files = 0;
 	unsigned char head[INDEX_HEAD];
 	char path[300], file[600];
 	struct dirent *entry;
@@ -172,6 +196,7 @@ static void weigh(const char *what)
 		if (stat(file, &st))
 			continue;
 		flows += strstr(file, ".flows") ? (unsigned long long)st.st_size : 0;
+		joints += strstr(file, ".joint") ? (unsigned long long)st.st_size : 0;
 		if (!strstr(file, ".index"))
 			continue;
 		index = fopen(file, "re");
@@ -179,15 +204,17 @@ static void weigh(const char *what)
 			bench_die("%s: %s", file, strerror(errno));
 		fclose(index);
 		bytes += (unsigned long long)st.st_size;
+		files++;
 		kept += get_u64(head + 88);
 		n += get_u32(head + 96);
 		tracks += get_u32(head + 100);
 	}
 	if (d)
 		closedir(d);
-	printf("%-12s %9llu packets, %5.1f a track, %4llu bytes each: index %5.2f bytes a packet, "
-	       "flow records %5.2f\n",
-	       what, n, (double)n / (double)tracks, kept / n, (double)bytes / (double)n,
+	printf("%-8s %9llu packets in %5llu files, %5.1f a track, %4llu bytes each: bytes a packet: "
+	       "index %5.2f, joint %5.2f, together %5.2f; flow records %5.2f\n",
+	       what, n, files, (double)n / (double)tracks, kept / n, (double)bytes / (double)n,
+	       (double)joints / (double)n, (double)(bytes + joints) / (double)n,
 	       (double)flows / (double)n);
 }
 
@@ -250,7 +277,7 @@ static void names_choose(struct names *n)
 	ask_trace(tail, "%lu", &n->second);
 }
 
-static void ask_all(const struct names *n)
+static void of_few_files(const struct names *n)
 {
 	char text[10][WORD], pick[WORD];
 	struct ask asks[] = {
@@ -282,8 +309,35 @@ static void ask_all(const struct names *n)
 	snprintf(text[8], WORD, "after %lu and before %lu", n->second, n->second + 1);
 	snprintf(text[9], WORD, "port %u", n->port);
 	snprintf(pick, WORD, "$1 >= %lu && $1 < %lu", n->second, n->second + 1);
+	printf("\nPackets of %u as a file, milliseconds, medians of %d rounds in turn; cold: not in the "
+	       "page cache.\nWhere a port is asked for, later fragments are found here and not there. "
+	       "A time tcpdump\ncannot be asked for: it scans for the rest, and its count is of what is "
+	       "within.\n",
+	       packets, ROUNDS);
+	printf("%-24s %8s %8s %9s %9s %7s %10s %9s %7s\n", "", "packets", "tcpdump", "query",
+	       "tcpdump", "", "cold", "tcpdump", "");
 	for (size_t i = 0; i < sizeof(asks) / sizeof(asks[0]); i++)
-		compare(&asks[i]);
+		against_scan(&asks[i]);
+}
+
+static void of_many_files(const struct names *n)
+{
+	char text[160];
+
+	shell("%s/gen_segments -d %s/small -s 1m %s/trace", tools, dir, dir);
+	shell("cp -rl %s/small %s/bare && rm -f %s/bare/all/*.joint*", dir, dir, dir);
+	printf("\nThe same packets in files of 1 MiB, with joint indexes and without\n");
+	weigh("small");
+	printf("%-24s %8s %9s %9s %7s %10s %9s %7s\n", "", "packets", "joint", "without", "",
+	       "cold", "without", "");
+	snprintf(text, sizeof(text), "host %s", n->rare);
+	against_bare("rare host", text);
+	against_bare("absent host", "host 203.0.113.77");
+	against_bare("connection", n->conn);
+	against_bare("absent port", "port 9");
+	snprintf(text, sizeof(text), "after %lu and before %lu", n->second, n->second + 1);
+	against_bare("one second", text);
+	against_bare("port 443", "port 443");
 }
 
 int main(int argc, char **argv)
@@ -305,14 +359,8 @@ int main(int argc, char **argv)
 	weigh("whole");
 	weigh("15k");
 	names_choose(&n);
-	printf("\nPackets of %u as a file, milliseconds, medians of %d rounds in turn; cold: not in the "
-	       "page cache.\nWhere a port is asked for, later fragments are found here and not there. "
-	       "A time tcpdump\ncannot be asked for: it scans for the rest, and its count is of what is "
-	       "within.\n",
-	       packets, ROUNDS);
-	printf("%-24s %8s %8s %9s %9s %7s %10s %9s %7s\n", "", "packets", "tcpdump", "query",
-	       "tcpdump", "", "cold", "tcpdump", "");
-	ask_all(&n);
+	of_few_files(&n);
+	of_many_files(&n);
 	shell("rm -rf %s", dir);
 	return 0;
 }

@@ -121,11 +121,11 @@ latencies() { # FROM TO
 	for end in a b; do ip -n $end link set w$end arp on; done
 	nginx_start b 80 <<<"$hello"
 	trace_make 60000 3000
-	record_start -d "$OUT" -n netns:b --class all:mem=8m --ring 2m --stats 500ms
+	record_start -d "$OUT" -n netns:b --class all:mem=8m --ring 16m --stats 500ms
 	asking_start 10.9.0.2 80
 	await 20 answers_are -ge 500
 	read -r came first < <(received)
-	replay -r 20000 >/dev/null
+	replay -r 10000 >/dev/null
 	await 10 holds stored_packets -ge 60000
 	await 10 holds mem_bytes = 0
 	[ "$(of_class lost_packets)" = 0 ]
@@ -154,7 +154,7 @@ latencies() { # FROM TO
 	await 10 holds mem_bytes = 0
 	lost=$(of_class lost_packets)
 	frozen=$(of_class stored_packets)
-	replay -r 20000 >/dev/null
+	replay -r 10000 >/dev/null
 	await 10 holds stored_packets -ge $((frozen + 60000))
 	await 10 holds mem_bytes = 0
 	[ "$(of_class lost_packets)" = "$lost" ]

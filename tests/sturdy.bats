@@ -146,6 +146,8 @@ counts() { # PACKETS
 	await 10 holds stored_packets = 40000
 	record_stop
 	lost=$(jq -s 'map(.lost_packets) | add' "$OUT/stats.jsonl")
+	# Who was sent them has them all.
+	[ "$(in_node b cat /proc/net/dev | awk '$1 == "wb:" { print $3 }')" = 40000 ]
 	[ "$(query --count 2>"$DIR/query.words")" = $((40000 - lost)) ]
 	cat "$DIR/query.words"
 	# In one gap, or in more if there was room for a moment.

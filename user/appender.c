@@ -7,10 +7,12 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "appender.h"
+#include "log.h"
 
 struct appender {
 	int fd;
@@ -26,7 +28,7 @@ struct appender {
 	int err;
 };
 
-/* As far as the disk takes it: the rest stays, for a line is never torn for good. */
+/* As far as the disk takes it; the rest may fit later. */
 static int put(const struct appender *a, size_t *done)
 {
 	while (*done < a->sending_n) {
@@ -39,6 +41,16 @@ static int put(const struct appender *a, size_t *done)
 		*done += (size_t)n;
 	}
 	return 0;
+}
+
+/* What was given up half way: no line is left torn. */
+static void tear_off(const struct appender *a, size_t done)
+{
+	struct stat st;
+
+	if (fstat(a->fd, &st) || (size_t)st.st_size < done ||
+	    ftruncate(a->fd, st.st_size - (off_t)done))
+		log_warn("statistics: %s: a line of them is torn", strerror(errno));
 }
 
 /* `mutex` is held, but not while something is written. */
@@ -58,6 +70,8 @@ static void text_write(struct appender *a)
 		if (a->err && !a->hurry)
 			pthread_cond_timedwait(&a->changed, &a->mutex, &until);
 	} while (a->err && !last);
+	if (a->err && done)
+		tear_off(a, done);
 	a->sent = false;
 	pthread_cond_broadcast(&a->changed);
 }

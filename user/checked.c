@@ -63,22 +63,22 @@ int checked_trust(struct checked *c, __u64 from, __u64 to, __u32 unit, const __u
 	return 0;
 }
 
-int checked_tail(struct checked *c, __u64 from, __u32 unit, __u64 sum)
+int checked_tail(struct checked *c, __u64 from, __u64 to, __u32 unit, __u64 sum)
 {
 	__u64 body, units;
 	const unsigned char *at;
 
-	if (c->size < from)
+	if (from > to || to > c->size)
 		return -EBADMSG;
-	body = c->size - from;
+	body = to - from;
 	units = body / (unit + 4);
 	if (units * (unit + 4) < body)
 		units++;
 	if (body < units * 4)
 		return -EBADMSG;
 	body -= units * 4;
-	at = c->at + from + body;
-	if (XXH64(at, units * 4, 0) != sum)
+	at = checked_at(c, from + body, units * 4);
+	if (!at || XXH64(at, units * 4, 0) != sum)
 		return -EBADMSG;
 	c->tail = malloc((units + 1) * sizeof(*c->tail));
 	if (!c->tail)

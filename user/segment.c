@@ -429,13 +429,20 @@ static int presence_check(struct segments *s)
 	return -ENOENT;
 }
 
+/* On a quiet link a file would fill for days, and none of it could be deleted before. */
+static bool file_is_old(const struct segments *s, __u64 now_ns)
+{
+	return s->o.age_ns && s->c.entries_n && now_ns > s->c.first_ns &&
+	       now_ns - s->c.first_ns > s->o.age_ns / 8;
+}
+
 int segments_tick(struct segments *s, __u64 now_ns)
 {
 	int err = flush(s);
 
 	if (!err)
 		err = presence_check(s);
-	if (!err && s->fd >= 0 && s->written >= s->o.file_bytes)
+	if (!err && s->fd >= 0 && (s->written >= s->o.file_bytes || file_is_old(s, now_ns)))
 		err = segment_end(s);
 	/* Age is looked at once a second, and once after a clock was set back. */
 	if (now_ns - s->last_expiry_ns >= 1000000000ULL) {

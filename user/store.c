@@ -42,6 +42,7 @@ static int name_note(struct store_names *names, const char *file)
 
 		name.joints =
 			*level >= '1' && *level <= '9' && !level[1] ? 1U << (*level - '0') : 0;
+		name.alone = name.joints;
 	}
 	if (!name.plain && !name.zstd && !name.secret && !name.index && !name.journal &&
 	    !name.joints)
@@ -73,6 +74,7 @@ static void names_fold(struct store_names *names)
 		to->index |= from->index;
 		to->journal |= from->journal;
 		to->joints |= from->joints;
+		to->alone &= from->alone;
 	}
 	names->n = n + 1;
 }
@@ -120,24 +122,32 @@ int store_put(int fd, const void *at, size_t size, __u64 offset)
 	return 0;
 }
 
-int store_begin(int dir, const char *name)
+int store_begin(struct store_out *out, int dir, const char *name)
 {
 	char text[STORE_NAME_MAX + 16];
-	int fd;
 
+	out->at = 0;
 	store_file(text, name, STORE_NEW);
-	fd = openat(dir, text, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-	return fd < 0 ? -errno : fd;
+	out->fd = openat(dir, text, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+	return out->fd < 0 ? -errno : 0;
 }
 
-int store_end(int dir, const char *name, int fd, int err)
+int store_more(struct store_out *out, const void *at, size_t size)
+{
+	int err = store_put(out->fd, at, size, out->at);
+
+	out->at += size;
+	return err;
+}
+
+int store_end(struct store_out *out, int dir, const char *name, int err)
 {
 	char text[STORE_NAME_MAX + 16];
 
 	store_file(text, name, STORE_NEW);
-	if (!err && fdatasync(fd))
+	if (!err && fdatasync(out->fd))
 		err = -errno;
-	if (close(fd) && !err)
+	if (close(out->fd) && !err)
 		err = -errno;
 	if (!err && renameat(dir, text, dir, name))
 		err = -errno;
@@ -148,9 +158,10 @@ int store_end(int dir, const char *name, int fd, int err)
 
 int store_write(int dir, const char *name, const void *at, size_t size)
 {
-	int fd = store_begin(dir, name);
+	struct store_out out;
+	int err = store_begin(&out, dir, name);
 
-	return fd < 0 ? fd : store_end(dir, name, fd, store_put(fd, at, size, 0));
+	return err ? err : store_end(&out, dir, name, store_more(&out, at, size));
 }
 
 int store_tidy(int dir)

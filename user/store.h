@@ -22,7 +22,8 @@
 struct store_name {
 	char base[STORE_NAME_MAX];
 	bool plain, zstd, secret, index, journal;
-	__u16 joints; /* bits: of which levels one is called like it */
+	__u16 joints; /* bits: of which levels one is called like it, */
+	bool alone;   /* and there is nothing else: the segment is deleted */
 };
 
 struct store_names {
@@ -39,9 +40,15 @@ const char *store_file(char text[STORE_NAME_MAX + 16], const char *base, const c
 /* A whole file, written beside its name and moved there when it is on disk. -errno. */
 int store_write(int dir, const char *name, const void *at, size_t size);
 
-/* The same in parts: a descriptor to write to, and then it takes its name unless `err`. -errno. */
-int store_begin(int dir, const char *name);
-int store_end(int dir, const char *name, int fd, int err);
+/* The same in parts, one behind the other; it takes its name at the end, unless `err`. -errno. */
+struct store_out {
+	int fd;
+	__u64 at; /* how much there is */
+};
+
+int store_begin(struct store_out *out, int dir, const char *name);
+int store_more(struct store_out *out, const void *at, size_t size);
+int store_end(struct store_out *out, int dir, const char *name, int err);
 
 /* What a process that died was writing; nobody may be writing now. -errno. */
 int store_tidy(int dir);
