@@ -130,8 +130,33 @@ static void journal_try(const uint8_t *data, size_t size)
 	int fd = file_of(data, size);
 
 	journal_read(fd, &reader, &c);
+	journal_close(&reader);
 	catalog_free(&c);
 	close(fd);
+}
+
+/* Batches whose checksums are right, whatever is in them; and one of them damaged. */
+static void batches_try(const uint8_t *data, size_t size)
+{
+	struct journal_writer j = {};
+	struct sums sums = {};
+	struct text text = {};
+
+	journal_head(&text, "all", "fuzz");
+	for (size_t at = 0; at < size; at += 64) {
+		text_add(&j.batch, data + at, size - at < 64 ? size - at : 64);
+		if (sums_add(&sums, data + at, size - at < 64 ? size - at : 64, INDEX_CHUNK))
+			abort();
+		journal_batch(&j, sums.bytes, &sums, &text);
+	}
+	journal_try((const uint8_t *)text.at, text.len);
+	if (size > 2) {
+		text.at[(data[0] | data[1] << 8) % text.len] ^= data[2];
+		journal_try((const uint8_t *)text.at, text.len);
+	}
+	text_free(&text);
+	text_free(&j.batch);
+	sums_free(&sums);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
@@ -149,5 +174,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	index_try(at, valid_size);
 	free(at);
 	journal_try(data, size);
+	batches_try(data, size);
 	return 0;
 }

@@ -99,6 +99,35 @@ disk_within() { # BYTES
 	record_stop
 }
 
+@test "a byte flipped in an open segment is named, and costs what is near it, told as a gap" {
+	local file lost
+
+	trace_make 8000 400
+	record_start -d "$OUT" -n netns:b
+	replay -r 20000
+	await 10 holds stored_packets = 8000
+	await 5 counts 8000
+	kill -KILL "$RECORDER"
+	wait "$RECORDER" || :
+	file=$(echo "$OUT"/all/*.pcapng)
+	printf '\x5a' | dd of="$file" bs=1 seek=1000000 conv=notrunc status=none
+	query --json >"$DIR/rows" 2>"$DIR/query.words" && false
+	grep -F "$(basename "$file" .pcapng): damaged" "$DIR/query.words"
+	record_start -d "$OUT"
+	record_stop
+	lost=$(sed -nE 's/.*damaged; ([0-9]+) packets are lost.*/\1/p' "$DIR/record.words")
+	[ "$lost" -gt 0 ]
+	[ "$lost" -lt 1000 ]
+	[ "$(query --count 2>"$DIR/query.words")" = $((8000 - lost)) ]
+	grep -E "$lost packets.*segment damaged" "$DIR/query.words"
+	# To others it is whole, without what was damaged.
+	[ "$(tshark -r "$file" 2>/dev/null | wc -l)" = $((8000 - lost)) ]
+}
+
+counts() { # PACKETS
+	[ "$(query --count)" = "$1" ]
+}
+
 @test "a disk that was full is written again when there is room, and the gap can be asked for" {
 	local lost
 

@@ -35,6 +35,7 @@ void catalog_free(struct catalog *c)
 	free(c->times);
 	free(c->gaps);
 	free(c->slots);
+	sums_free(&c->sums);
 	memset(c, 0, sizeof(*c));
 }
 

@@ -7,6 +7,7 @@
 #include <stddef.h>
 
 #include "../bpf/track.h"
+#include "checked.h"
 
 #define CATALOG_NAME_MAX 64
 #define CATALOG_UNIT 4		 /* positions count pcapng's unit of alignment */
@@ -29,6 +30,7 @@ struct catalog_track {
 struct catalog_device {
 	__u32 node, device;
 	__u16 linktype;
+	__u32 position; /* of the block that says so, in units; only a journal knows it */
 	char node_name[CATALOG_NAME_MAX], name[CATALOG_NAME_MAX];
 };
 
@@ -61,7 +63,8 @@ struct catalog {
 	__u64 first_stamp, last_stamp;
 	__u64 late_ns, late_stamp; /* most that a packet was behind one before it in the file */
 	__u64 wire_bytes, kept_bytes;
-	__u64 end; /* of the file, in bytes, as far as the catalog knows it */
+	__u64 end;	  /* of the file, in bytes, as far as the catalog knows it, */
+	struct sums sums; /* and of each INDEX_CHUNK of these bytes the checksum */
 	char class_name[32];
 	char host[CATALOG_NAME_MAX];
 };

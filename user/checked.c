@@ -10,6 +10,7 @@
 
 #include <xxhash.h>
 
+#include "catalog.h"
 #include "checked.h"
 #include "vault.h"
 
@@ -89,6 +90,7 @@ int checked_trust(struct checked *c, __u64 from, __u64 to, __u32 unit, const __u
 {
 	if (from > to || to > c->size)
 		return -EBADMSG;
+	free(c->seen);
 	c->seen = calloc((to - from) / unit / 8 + 1, 1);
 	if (!c->seen)
 		return -ENOMEM;
@@ -168,4 +170,41 @@ void checked_sums(const void *at, __u64 bytes, __u32 unit, __u32 *sums)
 	for (__u64 from = 0; from < bytes; from += unit)
 		*sums++ = (__u32)XXH3_64bits((const char *)at + from,
 					     bytes - from < unit ? bytes - from : unit);
+}
+
+int sums_add(struct sums *s, const void *at, size_t bytes, __u32 unit)
+{
+	__u32 wanted = (__u32)((s->bytes + bytes + unit - 1) / unit);
+
+	if (!s->state)
+		s->state = XXH3_createState();
+	if (!s->state || array_grow((void **)&s->at, &s->room, wanted, sizeof(*s->at)))
+		return -ENOMEM;
+	while (bytes) {
+		__u32 had = (__u32)(s->bytes % unit);
+		size_t n = bytes < unit - had ? bytes : unit - had;
+		__u64 sum;
+
+		if (n == unit) { /* which needs no state */
+			sum = XXH3_64bits(at, n);
+		} else {
+			if (!had)
+				XXH3_64bits_reset(s->state);
+			XXH3_64bits_update(s->state, at, n);
+			sum = XXH3_64bits_digest(s->state);
+		}
+		s->at[s->bytes / unit] = (__u32)sum;
+		s->bytes += n;
+		at = (const char *)at + n;
+		bytes -= n;
+	}
+	s->n = wanted;
+	return 0;
+}
+
+void sums_free(struct sums *s)
+{
+	free(s->at);
+	XXH3_freeState(s->state);
+	memset(s, 0, sizeof(*s));
 }

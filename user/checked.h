@@ -52,6 +52,18 @@ void checked_sweep(struct checked *c);
 
 void checked_close(struct checked *c);
 
+/* Checksums of a file that grows, made while its bytes go by; the last may be of part of a unit. */
+struct sums {
+	__u32 *at;
+	__u32 n, room;
+	__u64 bytes; /* that they are of */
+	void *state; /* of the last */
+};
+
+/* -ENOMEM: then it is as if nothing had been added. */
+int sums_add(struct sums *sums, const void *at, size_t bytes, __u32 unit);
+void sums_free(struct sums *sums);
+
 /* The checksums of `bytes`; there are (bytes + unit - 1) / unit of them. */
 void checked_sums(const void *at, __u64 bytes, __u32 unit, __u32 *sums);
 

@@ -122,6 +122,14 @@ size_t pcapng_statistics(unsigned char *to, __u32 interface, __u64 from_ns, __u6
 	return block_end(to, at, PCAPNG_STATISTICS, true);
 }
 
+void pcapng_filler(unsigned char *to, __u32 length)
+{
+	memset(to, 0, length);
+	put_u32(to, PCAPNG_FILLER);
+	put_u32(to + 4, length);
+	put_u32(to + length - 4, length);
+}
+
 int pcapng_block(const unsigned char *at, size_t room, __u32 *type, __u32 *length)
 {
 	if (room < 12)

@@ -12,7 +12,8 @@
 #define PCAPNG_INTERFACE 1U
 #define PCAPNG_STATISTICS 5U
 #define PCAPNG_PACKET 6U
-#define PCAPNG_CUSTOM 0x0badU
+#define PCAPNG_FILLER 0x80000001U /* of those for local use: readers pass over it */
+#define PCAPNG_FILLER_LEAST 12
 
 #define PCAPNG_LINK_ETHERNET 1
 #define PCAPNG_LINK_RAW 101
@@ -45,6 +46,9 @@ size_t pcapng_interface(unsigned char *to, __u16 linktype, const char *name,
 size_t pcapng_packet(unsigned char *to, const struct pcapng_packet *packet);
 size_t pcapng_statistics(unsigned char *to, __u32 interface, __u64 from_ns, __u64 to_ns,
 			 __u64 dropped, const char *comment);
+
+/* A block of exactly `length` bytes, a multiple of 4, that says nothing. */
+void pcapng_filler(unsigned char *to, __u32 length);
 
 /* A block: its type and whole length, which at most `room` bytes may have. -EINVAL, or -EAGAIN
  * when it goes beyond.

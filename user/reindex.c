@@ -237,27 +237,19 @@ static int tail_cut(struct reindexing *r, const struct store_name *name)
 
 static int segment_reindex(struct reindexing *r, const struct store_name *name)
 {
-	__u32 *chunks = NULL, n = 0;
 	int err = data_open(r, name);
 
 	if (!err)
 		err = blocks_read(r);
 	if (!err)
 		err = tail_cut(r, name);
-	if (!err && name->plain) {
-		n = (__u32)((r->c.end + INDEX_CHUNK - 1) / INDEX_CHUNK);
-		chunks = calloc(n + 1ULL, sizeof(*chunks));
-		if (chunks)
-			checked_sums(r->plain.at, r->c.end, INDEX_CHUNK, chunks);
-		else
-			err = -ENOMEM;
-	}
+	if (!err && name->plain)
+		err = sums_add(&r->c.sums, r->plain.at, r->c.end, INDEX_CHUNK);
 	if (!err)
-		err = segment_index(r->dir, name->base, &r->c, chunks, n);
+		err = segment_index(r->dir, name->base, &r->c);
 	if (err)
 		log_error("%s/%s: %s", r->path, name->base,
 			  err == -EBADMSG ? "damaged; no index was made" : strerror(-err));
-	free(chunks);
 	checked_close(&r->plain);
 	packed_close(r->packed);
 	r->packed = NULL;

@@ -12,7 +12,9 @@
 #include <unistd.h>
 
 #include "../bpf/mark.h"
+#include "index.h"
 #include "log.h"
+#include "recover.h"
 #include "segment_seal.h"
 
 #define BUFFER_FLUSH (256U << 10) /* written out when so much is there */
@@ -80,15 +82,17 @@ static int flush_once(struct segments *s)
 	err = store_put(s->fd, s->buffer, s->buffered, s->written);
 	if (err)
 		return err;
+	if (sums_add(&s->c.sums, s->buffer, s->buffered, INDEX_CHUNK))
+		return -ENOMEM;
+	s->written += s->buffered;
+	s->buffered = 0;
 	/* Whatever is in `journal_out` was not taken the last time. */
 	if (!s->journal_out.len) {
-		journal_batch(&s->journal, s->written + s->buffered, &s->journal_out);
+		journal_batch(&s->journal, s->written, &s->c.sums, &s->journal_out);
 		s->batch_packets = s->stats.packets;
 	}
 	if (s->journal_out.err || s->journal.batch.err)
 		return -ENOMEM;
-	s->written += s->buffered;
-	s->buffered = 0;
 	err = store_put(s->journal_fd, s->journal_out.at, s->journal_out.len, s->journal_end);
 	if (err)
 		return err;
@@ -143,7 +147,6 @@ static int files_create(struct segments *s)
 
 static int segment_begin(struct segments *s)
 {
-	char comment[160];
 	int err = room_make(s, BUFFER_FLUSH * 2);
 
 	if (err)
@@ -157,17 +160,15 @@ static int segment_begin(struct segments *s)
 	catalog_free(&s->flows);
 	strcpy(s->c.class_name, s->class_name);
 	strcpy(s->c.host, s->host);
-	memset(&s->journal.last, 0, sizeof(s->journal.last));
-	s->journal.batch.len = 0;
+	journal_begin(&s->journal);
 	s->journal_out.len = 0;
 	s->journal_end = 0;
 	s->written = 0;
 	s->file_packets = s->stats.packets;
 	s->gone = false;
 	journal_head(&s->journal_out, s->class_name, s->host);
-	journal_batch(&s->journal, 0, &s->journal_out);
-	snprintf(comment, sizeof(comment), "class %s, host %s", s->class_name, s->host);
-	s->buffered = pcapng_section(s->buffer, comment);
+	journal_batch(&s->journal, 0, &s->c.sums, &s->journal_out);
+	s->buffered = segment_section(s->buffer, &s->c);
 	s->unsaid = true;
 	return 0;
 }
@@ -195,7 +196,6 @@ static int segment_end(struct segments *s)
 static __s64 interface_make(struct segments *s, __u32 node, __u32 device, __u16 linktype)
 {
 	struct catalog_device d = { .node = node, .device = device, .linktype = linktype };
-	char name[CATALOG_NAME_MAX * 2 + 2], description[CATALOG_NAME_MAX * 2 + 64];
 	__s64 number = catalog_device_find(&s->c, node, device, linktype), known = -1;
 
 	if (number >= 0)
@@ -209,13 +209,11 @@ static __s64 interface_make(struct segments *s, __u32 node, __u32 device, __u16 
 		memcpy(d.node_name, s->names.devices[known].node_name, sizeof(d.node_name));
 		memcpy(d.name, s->names.devices[known].name, sizeof(d.name));
 	}
+	d.position = (__u32)((s->written + s->buffered) / CATALOG_UNIT);
 	if (room_make(s, s->buffered + 1024) || catalog_device_add(&s->c, &d))
 		return -ENOMEM;
-	snprintf(name, sizeof(name), "%s/%s", d.node_name, d.name);
-	snprintf(description, sizeof(description), "node %s, id %u, ifindex %u", d.node_name, node,
-		 device);
-	s->buffered += pcapng_interface(s->buffer + s->buffered, linktype, name, description);
-	journal_device(&s->journal, &d);
+	s->buffered += segment_interface(s->buffer + s->buffered, &d);
+	journal_device(&s->journal, s->c.devices_n - 1, &d);
 	s->unsaid = true;
 	return s->c.devices_n - 1;
 }
@@ -278,7 +276,7 @@ static __s64 track_make(struct segments *s, const struct packet *p, __u32 hash)
 	s->c.tracks[track].said = (__u32)flow;
 	s->c.tracks[track].interface = (__u32)interface + 1;
 	if (track == before)
-		journal_track(&s->journal, &p->track);
+		journal_track(&s->journal, before, &p->track);
 	return track;
 }
 

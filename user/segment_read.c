@@ -29,6 +29,16 @@ __u32 segment_tracks(const struct segment *s)
 	return s->sealed ? s->index.tracks : s->catalog.tracks_n;
 }
 
+static int journal_next(struct segment *s)
+{
+	int err = journal_read(s->journal, &s->reader, &s->catalog);
+
+	s->why = err == -EPROTONOSUPPORT
+			 ? "a journal of another version; `record --reindex` makes its index"
+			 : "a damaged journal; the next `record` here puts it in order";
+	return !err && s->reader.damaged ? -EBADMSG : err;
+}
+
 static int journal_open(struct segment *s)
 {
 	char name[STORE_NAME_MAX + 16];
@@ -36,8 +46,7 @@ static int journal_open(struct segment *s)
 	s->journal = openat(s->dir, store_file(name, s->base, STORE_JOURNAL), O_RDONLY | O_CLOEXEC);
 	if (s->journal < 0)
 		return -errno;
-	s->why = "a damaged journal; the next `record` here puts it in order";
-	return journal_read(s->journal, &s->reader, &s->catalog);
+	return journal_next(s);
 }
 
 int segment_open(struct segment *s, int dir, const char *directory, const char *base)
@@ -69,11 +78,22 @@ void segment_close(struct segment *s)
 		close(s->journal);
 	checked_close(&s->data);
 	packed_close(s->packed);
+	journal_close(&s->reader);
 	free(s->halves);
 	s->halves = NULL;
 	s->journal = -1;
 	s->packed = NULL;
 	s->has_data = false;
+}
+
+/* Of what is still written too: as far as the journal goes, it has the checksums. */
+static int data_trust(struct segment *s)
+{
+	__u64 end = segment_about(s)->end;
+
+	if (s->sealed)
+		return checked_trust(&s->data, 0, end, INDEX_CHUNK, s->index.chunks);
+	return checked_trust(&s->data, 0, end, INDEX_CHUNK, s->catalog.sums.at);
 }
 
 static int data_plain(struct segment *s, int fd)
@@ -88,11 +108,11 @@ static int data_plain(struct segment *s, int fd)
 		s->why = "shorter or longer than its index says";
 		return -EBADMSG;
 	}
-	if (!s->sealed)
-		return 0;
-	checked_keep(&s->data);
-	err = index_chunks(&s->index);
-	return err ? err : checked_trust(&s->data, 0, end, INDEX_CHUNK, s->index.chunks);
+	if (s->sealed) {
+		checked_keep(&s->data);
+		err = index_chunks(&s->index);
+	}
+	return err ? err : data_trust(s);
 }
 
 int segment_open_data(struct segment *s)
@@ -128,9 +148,12 @@ int segment_refresh(struct segment *s)
 
 	if (s->sealed)
 		return 0;
-	err = journal_read(s->journal, &s->reader, &s->catalog);
-	if (err || !s->has_data || s->packed || s->data.size >= s->catalog.end)
+	err = journal_next(s);
+	if (!s->has_data || s->packed)
 		return err;
+	/* Even if nothing else is new, the checksums may stand in another place. */
+	if (err || s->data.size >= s->catalog.end)
+		return data_trust(s) ? -ENOMEM : err;
 	/* The file has grown beyond what is mapped. */
 	err = dup(s->data.fd);
 	if (err < 0)

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-/* The thread behind a class: seals, deletes, and puts in order what a dead process left. */
+/* The thread behind a class: seals, compresses, deletes. */
 #define _GNU_SOURCE 1
 #include <errno.h>
 #include <fcntl.h>
@@ -9,10 +9,10 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "checked.h"
 #include "flowlog.h"
 #include "index.h"
 #include "log.h"
+#include "recover.h"
 #include "segment_pack.h"
 #include "segment_seal.h"
 
@@ -54,32 +54,12 @@ struct sealer {
 
 /* ---- sealing ---------------------------------------------------------------------------------- */
 
-/* Checksums of a whole segment. */
-static int chunks_make(int fd, __u32 **chunks, __u32 *n)
-{
-	struct checked file;
-	int copy = dup(fd), err;
-
-	if (copy < 0)
-		return -errno;
-	err = checked_open(&file, copy);
-	if (err)
-		return err;
-	*n = (__u32)((file.size + INDEX_CHUNK - 1) / INDEX_CHUNK);
-	*chunks = calloc(*n + 1ULL, sizeof(**chunks));
-	if (*chunks)
-		checked_sums(file.at, file.size, INDEX_CHUNK, *chunks);
-	checked_close(&file);
-	return *chunks ? 0 : -ENOMEM;
-}
-
-int segment_index(int dir, const char *base, const struct catalog *c, const __u32 *chunks,
-		  __u32 chunks_n)
+int segment_index(int dir, const char *base, const struct catalog *c)
 {
 	char text[STORE_NAME_MAX + 16];
 	size_t size = 0;
 	void *at = NULL;
-	int err = index_build(c, chunks, chunks_n, &at, &size);
+	int err = index_build(c, c->sums.at, c->sums.n, &at, &size);
 
 	if (!err)
 		err = flowlog_write(dir, base, c);
@@ -91,63 +71,10 @@ int segment_index(int dir, const char *base, const struct catalog *c, const __u3
 	return err;
 }
 
+/* The packets are on disk before anything says they are. */
 int segment_seal(int dir, const char *base, int fd, const struct catalog *c)
 {
-	__u32 *chunks = NULL, n = 0;
-	int err;
-
-	/* The packets are on disk before anything says they are. */
-	err = fdatasync(fd) ? -errno : chunks_make(fd, &chunks, &n);
-	if (!err)
-		err = segment_index(dir, base, c, chunks, n);
-	free(chunks);
-	return err;
-}
-
-static int recover_open(int dir, const char *base, struct catalog *c)
-{
-	char text[STORE_NAME_MAX + 16];
-	struct journal_reader reader = {};
-	struct stat st;
-	int fd, journal, err;
-
-	journal = openat(dir, store_file(text, base, STORE_JOURNAL), O_RDONLY | O_CLOEXEC);
-	if (journal < 0)
-		return -errno;
-	err = journal_read(journal, &reader, c);
-	close(journal);
-	if (err)
-		return err;
-	fd = openat(dir, store_file(text, base, STORE_PLAIN), O_RDWR | O_CLOEXEC);
-	if (fd < 0)
-		return -errno;
-	err = fstat(fd, &st) ? -errno : 0;
-	if (!err && (__u64)st.st_size < c->end)
-		err = -EBADMSG; /* the disk lost what it had taken */
-	if (!err && ftruncate(fd, (off_t)c->end))
-		err = -errno;
-	if (err)
-		close(fd);
-	return err ? err : fd;
-}
-
-int segment_recover(int dir, const char *base)
-{
-	char text[STORE_NAME_MAX + 16];
-	struct catalog c = {};
-	int fd = recover_open(dir, base, &c), err = fd < 0 ? fd : 0;
-
-	if ((!err && !c.entries_n && !c.gaps_n) || err == -ENOENT) { /* nothing was ever in it */
-		unlinkat(dir, store_file(text, base, STORE_PLAIN), 0);
-		unlinkat(dir, store_file(text, base, STORE_JOURNAL), 0);
-		err = 0;
-	} else if (!err) {
-		err = segment_seal(dir, base, fd, &c);
-	}
-	if (fd >= 0)
-		close(fd);
-	catalog_free(&c);
-	return err;
+	return fdatasync(fd) ? -errno : segment_index(dir, base, c);
 }
 
 /* ---- budgets ---------------------------------------------------------------------------------- */
@@ -312,13 +239,8 @@ static int inventory(struct sealer *s, __u64 *recovered)
 		const char *why;
 
 		if (name->journal && !name->index) {
-			err = segment_recover(s->dir, name->base);
-			if (err)
-				log_error("%s/%s: cannot be recovered: %s; see record --reindex",
-					  s->path, name->base, strerror(-err));
-			else
+			if (!segment_recover(s->path, s->dir, name->base))
 				(*recovered)++;
-			err = 0;
 		}
 		if (index_open(&index, s->dir, name->base, &why)) {
 			kept_add(s, name->base, 0, 0); /* whatever it is, it counts */

@@ -26,14 +26,11 @@ void sealer_stats(struct sealer *sealer, struct segments_stats *stats);
 /* Waits for what was added. -errno: a file could not be sealed. */
 int sealer_stop(struct sealer *sealer);
 
-/* Seals one segment: its index, then no journal. -errno. */
+/*
+ * Seals one segment: its index, made of the catalog and the checksums in it, then no journal.
+ * -errno. The second one without a look at the packets, which are on disk.
+ */
 int segment_seal(int dir, const char *base, int fd, const struct catalog *c);
-
-/* The same without a journal; `chunks` checksums of the plain file, if it is plain. */
-int segment_index(int dir, const char *base, const struct catalog *c, const __u32 *chunks,
-		  __u32 chunks_n);
-
-/* Seals a segment from its journal: cut to what that promises. -errno. */
-int segment_recover(int dir, const char *base);
+int segment_index(int dir, const char *base, const struct catalog *c);
 
 #endif
