@@ -59,8 +59,12 @@ int checked_grow(struct checked *c)
 {
 	const unsigned char *raw = c->raw;
 	__u64 size = c->raw_size;
-	int err = raw_map(c);
+	struct stat st;
+	int err;
 
+	if (!fstat(c->fd, &st) && (__u64)st.st_size == size)
+		return 0;
+	err = raw_map(c);
 	if (err)
 		return err;
 	if (c->vault)
@@ -130,6 +134,15 @@ const unsigned char *checked_at(struct checked *c, __u64 offset, __u64 bytes)
 		if (unit_check(c, n))
 			return NULL;
 	return c->vault && vault_look(c->vault, offset, bytes) ? NULL : c->at + offset;
+}
+
+const unsigned char *checked_remains(struct checked *c, __u64 offset, __u64 bytes)
+{
+	if (offset > c->size || bytes > c->size - offset)
+		return NULL;
+	if (c->vault)
+		vault_remains(c->vault, offset, bytes);
+	return c->at + offset;
 }
 
 void checked_expect(struct checked *c, __u64 offset, __u64 bytes)

@@ -44,6 +44,12 @@ int checked_trust(struct checked *c, __u64 from, __u64 to, __u32 unit, const __u
 /* NULL when it is not in the file, or not what it was. */
 const unsigned char *checked_at(struct checked *c, __u64 offset, __u64 bytes);
 
+/*
+ * The same without checksums, and what of an encrypted file cannot be opened is zero: for who
+ * looks for what is left. NULL: not in the file.
+ */
+const unsigned char *checked_remains(struct checked *c, __u64 offset, __u64 bytes);
+
 /* Bytes that will be asked for: read from disk meanwhile, and nothing around them. */
 void checked_expect(struct checked *c, __u64 offset, __u64 bytes);
 

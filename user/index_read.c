@@ -10,14 +10,15 @@
 
 #include "bytes.h"
 #include "index_tracks.h"
+#include "secret.h"
 #include "store.h"
 
 static int head_read(struct index *x, const char **why)
 {
-	const unsigned char *head = x->file.at;
+	const unsigned char *head = checked_at(&x->file, 0, INDEX_HEAD);
 
 	*why = "damaged; `record --reindex` makes it anew";
-	if (x->file.size < INDEX_HEAD || memcmp(head, INDEX_MAGIC, 8)) {
+	if (!head || memcmp(head, INDEX_MAGIC, 8)) {
 		*why = "no index; `record --reindex` makes one";
 		return -EBADMSG;
 	}
@@ -63,8 +64,8 @@ static int sums_read(struct index *x)
 	if (body < pages * 4)
 		return -EBADMSG;
 	body -= pages * 4;
-	at = x->file.at + INDEX_HEAD + body;
-	if (XXH64(at, pages * 4, 0) != get_u64(x->file.at + 104))
+	at = checked_at(&x->file, INDEX_HEAD + body, pages * 4);
+	if (!at || XXH64(at, pages * 4, 0) != get_u64(x->file.at + 104))
 		return -EBADMSG;
 	sums = malloc((pages + 1) * sizeof(*sums));
 	if (!sums)
@@ -166,7 +167,7 @@ int index_open(struct index *x, int dir, const char *base, const char **why)
 		return -errno;
 	}
 	err = checked_open(&x->file, fd);
-	*why = strerror(-err);
+	*why = secret_error(err);
 	if (!err)
 		err = head_read(x, why);
 	if (!err)

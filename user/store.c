@@ -11,11 +11,38 @@
 
 #include "catalog.h"
 #include "store.h"
+#include "stored.h"
 
 const char *store_file(char text[STORE_NAME_MAX + 16], const char *base, const char *ending)
 {
 	snprintf(text, STORE_NAME_MAX + 16, "%s%s", base, ending);
 	return text;
+}
+
+const char *const store_data[STORE_DATA] = { STORE_PLAIN, STORE_SECRET, STORE_ZSTD,
+					     STORE_SECRET_ZSTD };
+
+bool store_packed(const char *ending)
+{
+	return ending == store_data[2] || ending == store_data[3];
+}
+
+/* It may be packed between two looks: then it is there at the second, or at the first again. */
+const char *store_open(int dir, const char *base, int flags, int *fd)
+{
+	char text[STORE_NAME_MAX + 16];
+
+	for (unsigned i = 0; i < 2 * STORE_DATA; i++) {
+		const char *ending = store_data[i % STORE_DATA];
+
+		*fd = openat(dir, store_file(text, base, ending), flags | O_CLOEXEC);
+		if (*fd >= 0)
+			return ending;
+		if (errno != ENOENT)
+			break;
+	}
+	*fd = -errno;
+	return NULL;
 }
 
 static int name_compare(const void *a, const void *b)
@@ -35,9 +62,11 @@ static int name_note(struct store_names *names, const char *file)
 	name.plain = !strcmp(dot, STORE_PLAIN);
 	name.zstd = !strcmp(dot, STORE_ZSTD);
 	name.secret = !strcmp(dot, STORE_SECRET);
+	name.secret_zstd = !strcmp(dot, STORE_SECRET_ZSTD);
 	name.index = !strcmp(dot, STORE_INDEX);
 	name.journal = !strcmp(dot, STORE_JOURNAL);
-	if (!name.plain && !name.zstd && !name.secret && !name.index && !name.journal)
+	if (!name.plain && !name.zstd && !name.secret && !name.secret_zstd && !name.index &&
+	    !name.journal)
 		return 0;
 	if (array_grow((void **)&names->at, &names->room, names->n + 1, sizeof(*names->at)))
 		return -ENOMEM;
@@ -63,6 +92,7 @@ static void names_fold(struct store_names *names)
 		to->plain |= from->plain;
 		to->zstd |= from->zstd;
 		to->secret |= from->secret;
+		to->secret_zstd |= from->secret_zstd;
 		to->index |= from->index;
 		to->journal |= from->journal;
 	}
@@ -115,13 +145,19 @@ int store_put(int fd, const void *at, size_t size, __u64 offset)
 int store_write(int dir, const char *name, const void *at, size_t size)
 {
 	char text[STORE_NAME_MAX + 16];
+	struct stored stored = {};
 	int fd, err;
 
 	store_file(text, name, ".new");
 	fd = openat(dir, text, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
 	if (fd < 0)
 		return -errno;
-	err = store_put(fd, at, size, 0);
+	err = stored_begin(&stored, fd);
+	if (!err)
+		err = stored_put(&stored, at, size, 0);
+	if (!err)
+		err = stored_end(&stored);
+	stored_free(&stored);
 	if (!err && fdatasync(fd))
 		err = -errno;
 	if (close(fd) && !err)

@@ -34,14 +34,14 @@ int stored_begin(struct stored *s, int fd)
 static int blocks_seal(struct stored *s, const unsigned char *from, __u32 bytes)
 {
 	__u32 most = bytes / SECRET_BLOCK + 2;
-	__u64 place = s->bytes + s->pending;
+	__u64 place = s->bytes;
 
 	if (array_grow((void **)&s->out, &s->out_room, s->out_bytes + bytes + most * SECRET_MORE,
 		       1) ||
 	    array_grow((void **)&s->lengths, &s->lengths_room, s->blocks + most,
 		       sizeof(*s->lengths)))
 		return -ENOMEM;
-	s->pending += bytes;
+	s->pending = bytes;
 	while (bytes) {
 		__u32 n = SECRET_BLOCK - place % SECRET_BLOCK;
 
@@ -65,28 +65,27 @@ static int out_write(struct stored *s)
 		return err;
 	s->size += s->out_bytes;
 	s->bytes += s->pending;
-	s->before += s->pending;
 	s->out_bytes = s->pending = 0;
 	return 0;
 }
 
-int stored_put(struct stored *s, const void *at, size_t bytes)
+int stored_put(struct stored *s, const void *at, size_t bytes, __u64 offset)
 {
 	const unsigned char *from = at;
 	int err = 0;
 
 	if (!s->secret) {
-		err = store_put(s->fd, at, bytes, s->size);
-		if (err)
-			return err;
-		s->size += bytes;
-		s->bytes += bytes;
-		return 0;
+		err = store_put(s->fd, at, bytes, offset);
+		if (!err)
+			s->bytes = s->size = offset + bytes;
+		return err;
 	}
 	if (s->pending)
 		err = out_write(s);
-	from += s->before;
-	bytes -= s->before;
+	if (!err && (s->bytes < offset || s->bytes - offset > bytes))
+		err = -EINVAL;
+	from += s->bytes - offset;
+	bytes -= s->bytes - offset;
 	while (bytes && !err) {
 		__u32 n = bytes < MOST_AT_ONCE ? (__u32)bytes : MOST_AT_ONCE;
 
@@ -96,8 +95,6 @@ int stored_put(struct stored *s, const void *at, size_t bytes)
 		from += n;
 		bytes -= n;
 	}
-	if (!err)
-		s->before = 0;
 	return err;
 }
 

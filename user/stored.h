@@ -9,7 +9,7 @@ struct stored {
 	int fd;
 	bool secret;
 	struct secret key;
-	__u64 bytes; /* given to it, and on disk */
+	__u64 bytes; /* as they were given, and on disk */
 	__u64 size;  /* of the file */
 	__u32 blocks;
 	unsigned char *out; /* encrypted, and not taken by the disk yet */
@@ -24,11 +24,11 @@ struct stored {
 int stored_begin(struct stored *stored, int fd);
 
 /*
- * Appends; all of it is there, or -errno. After an error the same bytes are to be given
- * again, behind them what has come since: that no number is used for two blocks is what
- * keeps them secret.
+ * Bytes at this place of the file as it would be plain: its end, or, after an error, where the
+ * same were given before, perhaps with more behind them. That no number is used for two
+ * blocks is what keeps them secret, so what was encrypted once is what is written. -errno.
  */
-int stored_put(struct stored *stored, const void *at, size_t bytes);
+int stored_put(struct stored *stored, const void *at, size_t bytes, __u64 offset);
 
 /* It is complete. Readers do without what is written here, if the disk does not take it. */
 int stored_end(struct stored *stored);

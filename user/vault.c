@@ -222,6 +222,23 @@ int vault_look(struct vault *v, __u64 offset, __u64 bytes)
 	return err;
 }
 
+void vault_remains(struct vault *v, __u64 offset, __u64 bytes)
+{
+	if (offset > v->size || bytes > v->size - offset || !bytes)
+		return;
+	if (v->most && v->open + bytes > v->most)
+		all_close(v);
+	for (__u32 n = block_of(v, offset); n < v->n && block_from(v, n) < offset + bytes; n++)
+		block_open(v, n);
+}
+
+__u64 vault_end(const struct vault *v, __u64 offset)
+{
+	__u32 n = offset && offset <= v->size ? block_of(v, offset - 1) + 1 : 0;
+
+	return block_from(v, n) == offset ? block_place(v, n) : 0;
+}
+
 void vault_place(const struct vault *v, __u64 offset, __u64 bytes, __u64 *raw_from,
 		 __u64 *raw_bytes)
 {

@@ -35,6 +35,12 @@ int vault_grow(struct vault *vault, const unsigned char *raw, __u64 raw_size);
  */
 int vault_look(struct vault *vault, __u64 offset, __u64 bytes);
 
+/* As many of them as can be: the others are zero. */
+void vault_remains(struct vault *vault, __u64 offset, __u64 bytes);
+
+/* How long the file is up to this plain byte; 0: that is within a block. */
+__u64 vault_end(const struct vault *vault, __u64 offset);
+
 /* Where in the file they are. */
 void vault_place(const struct vault *vault, __u64 offset, __u64 bytes, __u64 *raw_from,
 		 __u64 *raw_bytes);
