@@ -171,6 +171,8 @@ const char *secret_error(int err)
 		return "encrypted; --key-file FILE with its key reads it";
 	if (err == -EKEYREJECTED)
 		return "not with this key; --key-file may be given more than once";
+	if (err == -EPROTONOSUPPORT)
+		return "encrypted by another version of tidemark";
 	return strerror(-err);
 }
 
@@ -197,7 +199,7 @@ int secret_make(struct secret *s)
 
 bool secret_is(const void *head, size_t size)
 {
-	return size >= SECRET_HEAD && !memcmp(head, SECRET_MAGIC, 8);
+	return size >= SECRET_HEAD && !memcmp(head, SECRET_MAGIC, 7);
 }
 
 int secret_find(struct secret *s, const void *head, size_t size)
@@ -208,6 +210,8 @@ int secret_find(struct secret *s, const void *head, size_t size)
 	if (!secret_is(head, size))
 		return -EBADMSG;
 	memcpy(s->head, head, SECRET_HEAD);
+	if (s->head[7] != SECRET_MAGIC[7])
+		return -EPROTONOSUPPORT;
 	for (unsigned i = 0; i < n; i++) {
 		key_name(name, keys.at[i]);
 		if (memcmp(name, s->head + 8 + SECRET_SALT, SECRET_NAME))

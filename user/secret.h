@@ -42,7 +42,10 @@ struct secret {
 /* For a new file. -EIO: no key to write with. */
 int secret_make(struct secret *secret);
 
-/* For one that begins so; -EBADMSG: it is no such file. -ENOKEY, -EKEYREJECTED. */
+/*
+ * For one that begins so; -EBADMSG: it is no such file; -EPROTONOSUPPORT: of another version.
+ * -ENOKEY, -EKEYREJECTED.
+ */
 int secret_find(struct secret *secret, const void *head, size_t size);
 bool secret_is(const void *head, size_t size);
 
