@@ -63,7 +63,9 @@ struct gather {
 	struct gather_gap *gaps;
 	__u32 gaps_n, gaps_room;
 	__u64 looked; /* packets looked at */
-	bool failed;  /* something could not be read, and was said */
+	const char *
+		keyless; /* what was said of one that no key fits; of others it is not said again */
+	bool failed;	 /* something could not be read, and was said */
 	/* Is it in the past, or the future, that is asked for? GATHER_*. */
 	unsigned (*causal)(void *ctx, struct segment *s, const struct track *t,
 			   const struct gather_item *item);

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -18,6 +19,7 @@
 /* In memory that is not swapped, not dumped, and has guards around it. */
 static struct {
 	unsigned char (*at)[SECRET_KEY];
+	char *files[KEYS_MOST]; /* what they were read from, as it was named */
 	unsigned n;
 	int writing; /* number + 1 */
 } keys;
@@ -99,6 +101,15 @@ static int key_read(const char *file, unsigned char key[SECRET_KEY])
 	return err;
 }
 
+/* A file is read once: it may be a pipe. */
+static int key_known(const char *file)
+{
+	for (unsigned n = 0; n < keys.n; n++)
+		if (keys.files[n] && !strcmp(keys.files[n], file))
+			return (int)n;
+	return -ENOENT;
+}
+
 /* Its number. */
 static int key_add(const char *file, unsigned char key[SECRET_KEY])
 {
@@ -118,29 +129,33 @@ static int key_add(const char *file, unsigned char key[SECRET_KEY])
 			  KEYS_MOST);
 		return -E2BIG;
 	}
+	if (n < keys.n)
+		return (int)n;
 	memcpy(keys.at[n], key, SECRET_KEY);
-	if (n == keys.n)
-		__atomic_store_n(&keys.n, n + 1, __ATOMIC_RELEASE);
+	keys.files[n] = strdup(file);
+	__atomic_store_n(&keys.n, n + 1, __ATOMIC_RELEASE);
 	return (int)n;
 }
 
 static int key_take(const char *file)
 {
 	unsigned char key[SECRET_KEY];
-	int err;
+	int number;
 
 	if (sodium_init() < 0) {
 		log_error("%s: no random numbers from this system", file);
 		return -EIO;
 	}
-	err = key_read(file, key);
-	if (!err) {
-		pthread_mutex_lock(&mutex);
-		err = key_add(file, key);
-		pthread_mutex_unlock(&mutex);
+	pthread_mutex_lock(&mutex);
+	number = key_known(file);
+	if (number < 0) {
+		number = key_read(file, key);
+		if (!number)
+			number = key_add(file, key);
+		sodium_memzero(key, sizeof(key));
 	}
-	sodium_memzero(key, sizeof(key));
-	return err;
+	pthread_mutex_unlock(&mutex);
+	return number;
 }
 
 int secret_read_with(const char *file)
