@@ -18,10 +18,12 @@ static int head_read(struct index *x, const char **why)
 	const unsigned char *head = checked_at(&x->file, 0, INDEX_HEAD);
 
 	*why = "damaged; `record --reindex` makes it anew";
-	if (!head || memcmp(head, INDEX_MAGIC, 8)) {
+	if (x->file.size < INDEX_HEAD || (head && memcmp(head, INDEX_MAGIC, 8))) {
 		*why = "no index; `record --reindex` makes one";
 		return -EBADMSG;
 	}
+	if (!head)
+		return -EBADMSG;
 	if (get_u32(head + 8) != INDEX_VERSION) {
 		*why = "an index of another version; `record --reindex` makes it anew";
 		return -EBADMSG;

@@ -487,12 +487,13 @@ int segment_recover(const char *path, int dir, const char *base)
 	int err = recover(&r);
 
 	if (err)
-		log_error("%s/%s: cannot be recovered: %s; `record --reindex` makes its index from "
-			  "its packets",
-			  path, base,
+		log_error("%s/%s: cannot be recovered: %s%s", path, base,
 			  err == -EPROTONOSUPPORT ? "a journal of another version"
 			  : err == -EBADMSG	  ? "a damaged journal"
-						  : secret_error(err));
+						  : secret_error(err),
+			  err == -ENOKEY || err == -EKEYREJECTED
+				  ? ""
+				  : "; `record --reindex` makes its index from its packets");
 	if (r.fd >= 0)
 		close(r.fd);
 	journal_close(&r.journal);
