@@ -10,6 +10,8 @@
 
 #include <linux/types.h>
 
+#include "text.h"
+
 static inline void put_u16(void *to, __u16 value)
 {
 	value = htole16(value);
@@ -61,6 +63,14 @@ static inline unsigned char *put_varint(unsigned char *to, __u64 value)
 		*to++ = (unsigned char)(value | 0x80);
 	*to++ = (unsigned char)value;
 	return to;
+}
+
+static inline void add_varint(struct text *text, __u64 value)
+{
+	unsigned char *to = (unsigned char *)text_room(text, VARINT_MAX);
+
+	if (to)
+		text->len += (size_t)(put_varint(to, value) - to);
 }
 
 /* Signed differences, small either way. */

@@ -3,7 +3,9 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/random.h>
 
+#define XXH_INLINE_ALL /* of a track, whose length is known, it is much shorter */
 #include <xxhash.h>
 
 #include "catalog.h"
@@ -39,19 +41,29 @@ void catalog_free(struct catalog *c)
 	memset(c, 0, sizeof(*c));
 }
 
+static __u64 seed; /* drawn when the process begins, then constant */
+
+__attribute__((constructor)) static void seed_draw(void)
+{
+	while (getrandom(&seed, sizeof(seed), 0) != sizeof(seed))
+		;
+}
+
 static int slots_grow(struct catalog *c)
 {
 	__u32 n = c->slots_n ? c->slots_n * 2 : SLOTS_LEAST;
-	__u32 *slots = calloc(n, sizeof(*slots));
+	struct catalog_slot *slots = calloc(n, sizeof(*slots));
 
 	if (!slots)
 		return -ENOMEM;
-	for (__u32 t = 0; t < c->tracks_n; t++) {
-		__u32 at = catalog_hash(&c->tracks[t].track);
+	for (__u32 i = 0; i < c->slots_n; i++) {
+		__u64 at = c->slots[i].at;
 
-		while (slots[at & (n - 1)])
+		if (!c->slots[i].track)
+			continue;
+		while (slots[at & (n - 1)].track)
 			at++;
-		slots[at & (n - 1)] = t + 1;
+		slots[at & (n - 1)] = c->slots[i];
 	}
 	free(c->slots);
 	c->slots = slots;
@@ -59,9 +71,11 @@ static int slots_grow(struct catalog *c)
 	return 0;
 }
 
-__u32 catalog_hash(const struct track *track)
+struct catalog_hash catalog_hash(const struct track *track)
 {
-	return (__u32)XXH3_64bits(track, sizeof(*track));
+	XXH128_hash_t hash = XXH3_128bits_withSeed(track, sizeof(*track), seed);
+
+	return (struct catalog_hash){ hash.low64, (__u32)hash.high64 };
 }
 
 __s64 catalog_track(struct catalog *c, const struct track *track)
@@ -69,29 +83,32 @@ __s64 catalog_track(struct catalog *c, const struct track *track)
 	return catalog_track_hashed(c, track, catalog_hash(track));
 }
 
-void catalog_await_slot(const struct catalog *c, __u32 hash)
+void catalog_await_slot(const struct catalog *c, struct catalog_hash hash)
 {
 	if (c->slots_n)
-		__builtin_prefetch(&c->slots[hash & (c->slots_n - 1)]);
+		__builtin_prefetch(&c->slots[hash.at & (c->slots_n - 1)]);
 }
 
-void catalog_await_track(const struct catalog *c, __u32 hash)
+void catalog_await_track(const struct catalog *c, struct catalog_hash hash)
 {
-	__u32 slot = c->slots_n ? c->slots[hash & (c->slots_n - 1)] : 0;
+	__u32 track = c->slots_n ? c->slots[hash.at & (c->slots_n - 1)].track : 0;
 
-	for (__u32 at = 0; slot && at < sizeof(*c->tracks); at += 64)
-		__builtin_prefetch((const char *)&c->tracks[slot - 1] + at);
+	if (!track)
+		return;
+	__builtin_prefetch(&c->tracks[track - 1]);
+	__builtin_prefetch(&c->tracks[track - 1].track);
 }
 
-__s64 catalog_track_hashed(struct catalog *c, const struct track *track, __u32 hash)
+__s64 catalog_track_hashed(struct catalog *c, const struct track *track, struct catalog_hash hash)
 {
-	__u32 at = hash, slot;
+	const struct catalog_slot *slot;
+	__u64 at = hash.at;
 
 	if (c->tracks_n >= c->slots_n / 2 && slots_grow(c))
 		return -ENOMEM;
-	while ((slot = c->slots[at & (c->slots_n - 1)])) {
-		if (!memcmp(&c->tracks[slot - 1].track, track, sizeof(*track)))
-			return slot - 1;
+	while ((slot = &c->slots[at & (c->slots_n - 1)])->track) {
+		if (slot->at == hash.at && slot->check == hash.check)
+			return slot->track - 1;
 		at++;
 	}
 	if (array_grow((void **)&c->tracks, &c->tracks_room, c->tracks_n + 1, sizeof(*c->tracks)))
@@ -99,7 +116,8 @@ __s64 catalog_track_hashed(struct catalog *c, const struct track *track, __u32 h
 	memset(&c->tracks[c->tracks_n], 0, sizeof(*c->tracks));
 	c->tracks[c->tracks_n].track = *track;
 	c->tracks[c->tracks_n].said = ~0U;
-	c->slots[at & (c->slots_n - 1)] = ++c->tracks_n;
+	c->slots[at & (c->slots_n - 1)] =
+		(struct catalog_slot){ hash.at, hash.check, ++c->tracks_n };
 	return c->tracks_n - 1;
 }
 

@@ -16,15 +16,32 @@
 /* A track and a direction are a half: what `src` and `dst` tell apart. */
 #define HALF(track, forward) ((track) << 1 | (forward))
 
+/* What each packet changes comes first, as long as a line of the cache. */
 struct catalog_track {
-	struct track track;
-	__u32 said; /* for the writer: what the file said last of this flow's mark and process */
-	__u32 interface; /* for the writer: number + 1, 0 not asked yet */
-	__u32 current;	 /* for the writer: this is what was said last */
 	__u64 first_ns, last_ns;
 	__u64 first_stamp, last_stamp;
 	__u64 wire[2]; /* bytes, by direction: [1] from local to remote */
 	__u32 packets[2];
+	__u32 said; /* for the writer: what the file said last of this flow's mark and process */
+	__u32 interface : 31; /* for the writer: number + 1, 0 not asked yet */
+	__u32 current : 1;    /* for the writer: this is what was said last */
+	struct track track;
+};
+
+/*
+ * 96 bits that stand for a track: two that agree in them are not compared, which would mean
+ * to wait for more memory than anything else a packet needs. By chance it happens to one of
+ * 10^19 tracks that a file may have; nobody can aim at it, for the process draws a seed.
+ */
+struct catalog_hash {
+	__u64 at;
+	__u32 check;
+};
+
+struct catalog_slot {
+	__u64 at;
+	__u32 check;
+	__u32 track; /* and one more; 0: none */
 };
 
 struct catalog_device {
@@ -56,7 +73,7 @@ struct catalog {
 	struct catalog_entry *entries;	/* in order of position */
 	struct catalog_times *times;
 	struct catalog_gap *gaps;
-	__u32 *slots; /* of the hash: track + 1 */
+	struct catalog_slot *slots; /* by hash */
 	__u32 tracks_n, devices_n, entries_n, times_n, gaps_n;
 	__u32 tracks_room, devices_room, entries_room, times_room, gaps_room, slots_n;
 	__u64 first_ns, last_ns; /* earliest and latest packet; 0 and 0: none */
@@ -78,10 +95,10 @@ __s64 catalog_track(struct catalog *c, const struct track *track);
  * Of many flows at once none is in the cache, so that whoever adds a packet mostly waits for
  * memory. Who knows which come next asks for them earlier: the slot, and later the track.
  */
-__u32 catalog_hash(const struct track *track);
-void catalog_await_slot(const struct catalog *c, __u32 hash);
-void catalog_await_track(const struct catalog *c, __u32 hash);
-__s64 catalog_track_hashed(struct catalog *c, const struct track *track, __u32 hash);
+struct catalog_hash catalog_hash(const struct track *track);
+void catalog_await_slot(const struct catalog *c, struct catalog_hash hash);
+void catalog_await_track(const struct catalog *c, struct catalog_hash hash);
+__s64 catalog_track_hashed(struct catalog *c, const struct track *track, struct catalog_hash hash);
 
 /* The number of an interface; -ENOENT. */
 __s64 catalog_device_find(const struct catalog *c, __u32 node, __u32 device, __u16 linktype);

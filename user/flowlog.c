@@ -23,13 +23,6 @@
 #define HEAD 24 /* magic, checksum of the rest, size of the body, how it was compressed */
 #define BODY_MOST (1U << 30)
 
-static void add_varint(struct text *text, __u64 value)
-{
-	unsigned char bytes[VARINT_MAX];
-
-	text_add(text, bytes, (size_t)(put_varint(bytes, value) - bytes));
-}
-
 static void body_make(struct text *body, const struct catalog *c)
 {
 	text_add(body, c->class_name, sizeof(c->class_name));

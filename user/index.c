@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /* Indexes built: a catalog sorted by everything one may ask for. */
-#include <endian.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -32,6 +31,10 @@ struct builder {
 	struct text text;
 	struct text postings;
 	struct pairs pairs[KEYS_NR];
+	__u32 *numbers[2]; /* of addresses among the keys: outer, inner, by posting */
+	struct text list;  /* of postings, the one at hand; and packed */
+	struct text packed;
+	ZSTD_CCtx *context;
 	__u32 *order, *starts; /* entries by half */
 	struct index_section parts[PARTS_NR];
 	int err;
@@ -117,34 +120,56 @@ static void track_keys(struct builder *b, const struct track *t, __u32 n)
 		pair_add(b, KEY_comm, t->comm, n << 1);
 }
 
-static int pair_compare(const void *a, const void *b)
+static bool pair_precedes(const struct pair *a, const struct pair *b)
 {
-	const struct pair *x = a, *y = b;
-	__u64 from[2], to[2];
-
-	memcpy(from, x->key, sizeof(from));
-	memcpy(to, y->key, sizeof(to));
-	for (int i = 0; i < 2; i++)
-		if (from[i] != to[i])
-			return be64toh(from[i]) < be64toh(to[i]) ? -1 : 1;
-	return (x->posting > y->posting) - (x->posting < y->posting);
+	return memcmp(a->key, b->key, sizeof(a->key)) <= 0;
 }
 
-/* Of many keys there are few, or one: node, device, ethertype come in order as they are. */
-static void pairs_sort(struct pairs *p)
+static bool pairs_same(const struct pair *a, const struct pair *b)
 {
-	for (__u32 i = 1; i < p->n; i++)
-		if (pair_compare(&p->at[i - 1], &p->at[i]) > 0) {
-			qsort(p->at, p->n, sizeof(*p->at), pair_compare);
-			return;
-		}
+	__u64 x[2], y[2];
+
+	memcpy(x, a->key, sizeof(x));
+	memcpy(y, b->key, sizeof(y));
+	return x[0] == y[0] && x[1] == y[1];
 }
 
-static void add_varint(struct text *text, __u64 value)
+/*
+ * By key, the last byte first, each time leaving in order what agrees in it: so the postings
+ * of a key stay ascending, as they came. Bytes in which all keys agree cost nothing, and of
+ * many kinds of key there is one: node, device, ethertype.
+ */
+static int pairs_sort(struct pairs *p, unsigned bytes)
 {
-	unsigned char bytes[VARINT_MAX];
+	struct pair *from = p->at, *to, *swap, *room;
+	__u32 i = 1;
 
-	text_add(text, bytes, (size_t)(put_varint(bytes, value) - bytes));
+	while (i < p->n && pair_precedes(&p->at[i - 1], &p->at[i]))
+		i++;
+	if (i >= p->n)
+		return 0;
+	room = to = malloc(p->n * sizeof(*room));
+	if (!room)
+		return -ENOMEM;
+	while (bytes-- > 0) {
+		__u32 starts[257] = {};
+
+		for (i = 0; i < p->n; i++)
+			starts[from[i].key[bytes] + 1]++;
+		if (starts[from[0].key[bytes] + 1] == p->n)
+			continue;
+		for (i = 0; i < 256; i++)
+			starts[i + 1] += starts[i];
+		for (i = 0; i < p->n; i++)
+			to[starts[from[i].key[bytes]]++] = from[i];
+		swap = from;
+		from = to;
+		to = swap;
+	}
+	if (from == room)
+		memcpy(p->at, room, p->n * sizeof(*room));
+	free(room);
+	return 0;
 }
 
 static void add_u32(struct text *text, __u32 value)
@@ -164,61 +189,66 @@ static void add_u64(struct text *text, __u64 value)
 }
 
 /* A long list compresses well: most tracks of a segment share their node, device and protocol. */
-static void list_pack(struct builder *b, struct text *list)
+static void list_pack(struct builder *b)
 {
-	size_t room = ZSTD_compressBound(list->len), size;
-	char *packed = malloc(room);
+	size_t room = ZSTD_compressBound(b->list.len), size;
+	char *to = text_room(&b->packed, room);
 
-	if (!packed || list->err) {
-		b->err = -ENOMEM;
-		free(packed);
+	if (!to || b->list.err)
 		return;
+	size = ZSTD_compressCCtx(b->context, to, room, b->list.at, b->list.len, 3);
+	if (!ZSTD_isError(size) && size < b->list.len) {
+		b->list.len = 0;
+		text_add(&b->list, to, size);
 	}
-	size = ZSTD_compress(packed, room, list->at, list->len, 3);
-	if (!ZSTD_isError(size) && size < list->len) {
-		list->len = 0;
-		text_add(list, packed, size);
-	}
-	free(packed);
 }
 
 /* Those of one key, ascending: their number, their length, then by how much each is more. */
 static __u32 postings_add(struct builder *b, const struct pair *from, __u32 n)
 {
 	__u32 at = (__u32)b->postings.len, last = 0;
-	struct text list = {};
 	size_t plain;
 
 	if (n == 1)
 		return from->posting | INDEX_SINGLE;
+	b->list.len = 0;
 	for (__u32 i = 0; i < n; i++) {
-		add_varint(&list, from[i].posting - last);
+		add_varint(&b->list, from[i].posting - last);
 		last = from[i].posting;
 	}
-	plain = list.len;
+	plain = b->list.len;
 	if (plain >= INDEX_LIST_LONG)
-		list_pack(b, &list);
+		list_pack(b);
 	add_varint(&b->postings, n);
-	add_varint(&b->postings, list.len << 1 | (list.len < plain));
-	text_add(&b->postings, list.at, list.len);
-	if (list.err)
-		b->err = list.err;
-	text_free(&list);
+	add_varint(&b->postings, b->list.len << 1 | (b->list.len < plain));
+	text_add(&b->postings, b->list.at, b->list.len);
 	return at;
 }
 
+/* Of addresses: v6 ones are numbered on from the last v4 one. */
+static void numbers_note(struct builder *b, enum index_key key, const struct pair *from, __u32 n,
+			 __u32 number)
+{
+	for (__u32 i = 0; i < n; i++)
+		b->numbers[key >= KEY_inner4][from[i].posting] = number;
+}
+
 /* Keys first, all of them, then where the postings of each are. */
-static void keys_build(struct builder *b, enum index_key key, struct text *out, __u32 *count)
+static void keys_build(struct builder *b, enum index_key key, __u32 number, struct text *out,
+		       __u32 *count)
 {
 	struct pairs *p = &b->pairs[key];
 	struct text places = {};
 
-	pairs_sort(p);
+	if (pairs_sort(p, index_key_bytes[key]))
+		b->err = -ENOMEM;
 	for (__u32 i = 0, n; i < p->n; i += n) {
-		for (n = 1; i + n < p->n && !memcmp(p->at[i].key, p->at[i + n].key, 16); n++)
+		for (n = 1; i + n < p->n && pairs_same(&p->at[i], &p->at[i + n]); n++)
 			;
 		text_add(out, p->at[i].key, index_key_bytes[key]);
 		add_u32(&places, postings_add(b, &p->at[i], n));
+		if (key <= KEY_inner6)
+			numbers_note(b, key, &p->at[i], n, number + *count);
 		(*count)++;
 	}
 	text_add(out, places.at, places.len);
@@ -317,22 +347,19 @@ static void big_parts(struct builder *b)
 {
 	const struct catalog *c = b->c;
 	struct text offsets = {}, tracks = {}, keys[KEYS_NR] = {};
-	struct index_names names = {};
 	__u32 counts[KEYS_NR] = {};
 
 	for (__u32 t = 0; t < c->tracks_n; t++)
 		track_keys(b, &c->tracks[t].track, t);
 	for (unsigned k = 0; k < KEYS_NR; k++)
-		keys_build(b, k, &keys[k], &counts[k]);
-	for (unsigned k = KEY_address4; k <= KEY_inner6; k++) {
-		names.keys[k] = (const unsigned char *)keys[k].at;
-		names.n[k] = counts[k];
-		b->err = keys[k].err ? keys[k].err : b->err;
-	}
+		keys_build(b, k, k == KEY_address6 || k == KEY_inner6 ? counts[k - 1] : 0, &keys[k],
+			   &counts[k]);
 	if (!b->err)
-		b->err = tracks_build(c, b->order, b->starts, &names, &offsets, &tracks);
+		b->err = tracks_build(c, b->order, b->starts, b->numbers, &offsets, &tracks);
 	part_text(b, PART_OFFSETS, (c->tracks_n + BLOCK_TRACKS - 1) / BLOCK_TRACKS + 1, &offsets);
 	part_text(b, PART_TRACKS, c->tracks_n, &tracks);
+	if (b->list.err || b->packed.err)
+		b->err = -ENOMEM;
 	if (b->postings.len >= INDEX_SINGLE)
 		b->err = -EFBIG;
 	part_text(b, PART_POSTINGS, 0, &b->postings);
@@ -401,7 +428,10 @@ int index_build(const struct catalog *c, const __u32 *chunks, __u32 chunks_n, vo
 
 	if (c->tracks_n > INDEX_SINGLE / 2 - 1)
 		return -EFBIG;
-	b.err = order_make(&b);
+	for (int i = 0; i < 2; i++)
+		b.numbers[i] = calloc(c->tracks_n + 1ULL, 2 * sizeof(*b.numbers[i]));
+	b.context = ZSTD_createCCtx();
+	b.err = b.numbers[0] && b.numbers[1] && b.context ? order_make(&b) : -ENOMEM;
 	if (!b.err) {
 		text_add(&b.text, zeros, sizeof(zeros));
 		small_parts(&b, chunks, chunks_n);
@@ -410,6 +440,11 @@ int index_build(const struct catalog *c, const __u32 *chunks, __u32 chunks_n, vo
 	}
 	free(b.order);
 	free(b.starts);
+	free(b.numbers[0]);
+	free(b.numbers[1]);
+	text_free(&b.list);
+	text_free(&b.packed);
+	ZSTD_freeCCtx(b.context);
 	for (unsigned k = 0; k < KEYS_NR; k++)
 		free(b.pairs[k].at);
 	if (b.text.err)

@@ -14,7 +14,7 @@
 #include "bytes.h"
 #include "index_tracks.h"
 
-#define LEVEL 6 /* of zstd: what higher ones save is below 1 % */
+#define LEVEL 3 /* of zstd: 6 saves 0.3 % and takes a third longer */
 #define RAW_MOST(packets) (BLOCK_TRACKS * 512ULL + (packets)*5ULL)
 
 static const unsigned char v4_prefix[12] = { [10] = 0xff, [11] = 0xff };
@@ -40,34 +40,14 @@ static __u16 usual_type(const struct track *t)
 struct writing {
 	const struct catalog *c;
 	const __u32 *order, *starts;
-	const struct index_names *names;
+	__u32 *const *numbers;
 	struct text columns[COLUMNS_NR];
 	__u32 first; /* of the track before */
 };
 
 static void add(struct writing *w, enum tracks_column column, __u64 value)
 {
-	unsigned char bytes[VARINT_MAX];
-
-	text_add(&w->columns[column], bytes, (size_t)(put_varint(bytes, value) - bytes));
-}
-
-static __u32 address_number(const struct index_names *names, bool inner, const __u8 address[16])
-{
-	bool v4 = is_v4(address);
-	unsigned list = inner * 2U + !v4, bytes = v4 ? 4 : 16;
-	const __u8 *key = address + 16 - bytes;
-	__u32 from = 0, to = names->n[list];
-
-	while (from + 1 < to) {
-		__u32 middle = from + (to - from) / 2;
-
-		if (memcmp(names->keys[list] + (size_t)middle * bytes, key, bytes) <= 0)
-			from = middle;
-		else
-			to = middle;
-	}
-	return v4 ? from : names->n[inner * 2U] + from;
+	add_varint(&w->columns[column], value);
 }
 
 static __u32 mask_of(const struct track *t, const struct catalog_track *of)
@@ -127,21 +107,22 @@ static void positions_add(struct writing *w, __u32 track, bool forward)
 
 static void track_add(struct writing *w, __u32 number)
 {
+	__u32 local = number << 1, remote = local | 1;
 	const struct catalog_track *of = &w->c->tracks[number];
 	const struct track *t = &of->track;
 	__u32 mask = mask_of(t, of);
 
 	add(w, COLUMN_MASK, mask);
 	if (mask & RECORD_ENDS) {
-		add(w, COLUMN_LOCAL, address_number(w->names, false, t->flow.local));
-		add(w, COLUMN_REMOTE, address_number(w->names, false, t->flow.remote));
+		add(w, COLUMN_LOCAL, w->numbers[0][local]);
+		add(w, COLUMN_REMOTE, w->numbers[0][remote]);
 		add(w, COLUMN_LOCAL_PORT, t->flow.local_port);
 		add(w, COLUMN_REMOTE_PORT, t->flow.remote_port);
 		add(w, COLUMN_PROTO, t->flow.proto);
 	}
 	if (mask & RECORD_INNER) {
-		add(w, COLUMN_INNER, address_number(w->names, true, t->inner.local));
-		add(w, COLUMN_INNER, address_number(w->names, true, t->inner.remote));
+		add(w, COLUMN_INNER, w->numbers[1][local]);
+		add(w, COLUMN_INNER, w->numbers[1][remote]);
 		add(w, COLUMN_INNER, t->inner.local_port);
 		add(w, COLUMN_INNER, t->inner.remote_port);
 		add(w, COLUMN_INNER, t->inner.proto);
@@ -187,9 +168,9 @@ static int block_add(struct writing *w, ZSTD_CCtx *context, struct text *out)
 }
 
 int tracks_build(const struct catalog *c, const __u32 *order, const __u32 *starts,
-		 const struct index_names *names, struct text *offsets, struct text *blocks)
+		 __u32 *const numbers[2], struct text *offsets, struct text *blocks)
 {
-	struct writing w = { .c = c, .order = order, .starts = starts, .names = names };
+	struct writing w = { .c = c, .order = order, .starts = starts, .numbers = numbers };
 	ZSTD_CCtx *context = ZSTD_createCCtx();
 	int err = context ? 0 : -ENOMEM;
 	unsigned char bytes[4];

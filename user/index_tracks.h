@@ -41,14 +41,11 @@ struct index_tracks {
 	__s64 positions_of;		    /* block + 1; 0: none */
 };
 
-/* The sorted addresses of an index, as its keys have them: outer and inner, v4 and v6. */
-struct index_names {
-	const unsigned char *keys[4];
-	__u32 n[4];
-};
-
-/* Where each block begins goes to `offsets`, one more than there are. -errno. */
+/*
+ * Where each block begins goes to `offsets`, one more than there are. `numbers` are of the
+ * addresses, outer and inner, by posting. -errno.
+ */
 int tracks_build(const struct catalog *c, const __u32 *order, const __u32 *starts,
-		 const struct index_names *names, struct text *offsets, struct text *blocks);
+		 __u32 *const numbers[2], struct text *offsets, struct text *blocks);
 
 #endif

@@ -24,13 +24,6 @@
 /* What a record begins with; a packet is RECORD_PACKET + its half. */
 enum { RECORD_DEVICE, RECORD_TRACK, RECORD_GAP, RECORD_SUMS, RECORD_PACKET };
 
-static void add_varint(struct text *text, __u64 value)
-{
-	unsigned char bytes[VARINT_MAX];
-
-	text_add(text, bytes, (size_t)(put_varint(bytes, value) - bytes));
-}
-
 void journal_begin(struct journal_writer *j)
 {
 	j->batch.len = 0;
@@ -77,18 +70,19 @@ void journal_gap(struct journal_writer *j, const struct catalog_gap *gap)
 	text_add(&j->batch, gap->reason, sizeof(gap->reason));
 }
 
-/* Once a packet: into a buffer of its own, so that there is one append. */
 void journal_packet(struct journal_writer *j, const struct catalog_packet *p)
 {
-	unsigned char bytes[6 * VARINT_MAX], *to = bytes;
+	unsigned char *from = (unsigned char *)text_room(&j->batch, 6 * VARINT_MAX), *to = from;
 
+	if (!from)
+		return;
 	to = put_varint(to, RECORD_PACKET + (__u64)HALF(p->track, p->forward));
 	to = put_varint(to, p->position - j->last.position);
 	to = put_varint(to, zigzag((__s64)(p->wall_ns - j->last.wall_ns)));
 	to = put_varint(to, zigzag((__s64)(p->stamp - j->last.stamp)));
 	to = put_varint(to, p->wire);
 	to = put_varint(to, p->kept);
-	text_add(&j->batch, bytes, (size_t)(to - bytes));
+	j->batch.len += (size_t)(to - from);
 	j->last = *p;
 	j->packets++;
 }

@@ -33,15 +33,21 @@ struct device {
 
 struct entry {
 	__u64 wall_ns;
-	__u32 at; /* in bytes */
-	__u32 hash;
+	__u32 at, size; /* in bytes */
+	struct catalog_hash hash;
 	__u32 class;
 	struct device *device;
+};
+
+/* Of one class. */
+struct amount {
+	__u64 bytes, packets;
 };
 
 struct batch {
 	struct batch *next;
 	__u32 n, used;
+	struct amount amounts[CLASSES]; /* counted when it is handed over */
 	struct entry entry[BATCH_PACKETS];
 	char bytes[BATCH_BYTES];
 };
@@ -56,8 +62,9 @@ struct held {
 	struct segments *segments;
 	char name[CLASS_NAME_MAX];
 	__u64 mem_bytes;
+	__u64 filling_bytes; /* in what is not handed over yet */
 	/* Atomic: both threads. */
-	__u64 waiting_bytes, waiting_packets;
+	struct amount waiting; /* in what is */
 	__u64 lost_packets, lost_bytes;
 	/* Under `counts`. */
 	struct miss miss[3][NODES]; /* by why */
@@ -186,12 +193,12 @@ static void disk_state(struct packets *p, struct held *h, int err)
 static void entry_write(struct packets *p, const struct batch *b, const struct entry *e)
 {
 	const struct packet *packet = (const void *)(b->bytes + e->at);
-	struct held *h = &p->held[packet->track.class];
+	struct held *h = &p->held[e->class];
 	struct device *d = e->device;
 	int err = h->segments ? 0 : -EBADF; /* its class could not be opened again */
 
-	if (!err && d && !(d->told & 1U << packet->track.class)) {
-		d->told |= 1U << packet->track.class;
+	if (!err && d && !(d->told & 1U << e->class)) {
+		d->told |= 1U << e->class;
 		segments_device(h->segments, d->node, d->device, d->node_name, d->device_name,
 				p->o.linktype		    ? p->o.linktype
 				: packet->flags & PACKET_L3 ? 101
@@ -203,10 +210,8 @@ static void entry_write(struct packets *p, const struct batch *b, const struct e
 		miss_packet(p, h, MISS_DISK, packet);
 	if (err)
 		disk_state(p, h, err);
-	__atomic_sub_fetch(&h->waiting_bytes, sizeof(*packet) + packet->kept, __ATOMIC_RELAXED);
-	__atomic_sub_fetch(&h->waiting_packets, 1, __ATOMIC_RELAXED);
-	if (packet->wall_ns > p->latest_ns)
-		p->latest_ns = packet->wall_ns;
+	if (e->wall_ns > p->latest_ns)
+		p->latest_ns = e->wall_ns;
 }
 
 static void entry_await(struct packets *p, const struct batch *b, __u32 i, bool near)
@@ -222,6 +227,13 @@ static void batch_write(struct packets *p, const struct batch *b)
 		entry_await(p, b, i + AHEAD, true);
 		entry_write(p, b, &b->entry[i]);
 	}
+	for (__u32 i = 0; i < CLASSES; i++)
+		if (b->amounts[i].packets) {
+			__atomic_sub_fetch(&p->held[i].waiting.bytes, b->amounts[i].bytes,
+					   __ATOMIC_RELAXED);
+			__atomic_sub_fetch(&p->held[i].waiting.packets, b->amounts[i].packets,
+					   __ATOMIC_RELAXED);
+		}
 	p->told = false;
 }
 
@@ -432,17 +444,17 @@ static struct batch *batch_new(struct packets *p)
 /* Without memory, or more of this class waiting than it may. */
 static bool has_room(struct packets *p, struct held *h, size_t size)
 {
-	__u64 waiting = __atomic_load_n(&h->waiting_bytes, __ATOMIC_RELAXED);
+	__u64 waiting = __atomic_load_n(&h->waiting.bytes, __ATOMIC_RELAXED);
 
-	if (waiting + size <= h->mem_bytes)
+	if (waiting + h->filling_bytes + size <= h->mem_bytes)
 		return true;
 	if (!p->o.patient)
 		return false;
 	packets_flush(p);
 	pthread_mutex_lock(&p->queue);
 	p->waiting = true;
-	while (__atomic_load_n(&h->waiting_bytes, __ATOMIC_RELAXED) + size > h->mem_bytes &&
-	       __atomic_load_n(&h->waiting_bytes, __ATOMIC_RELAXED))
+	while (__atomic_load_n(&h->waiting.bytes, __ATOMIC_RELAXED) + size > h->mem_bytes &&
+	       __atomic_load_n(&h->waiting.bytes, __ATOMIC_RELAXED))
 		pthread_cond_wait(&p->changed, &p->queue);
 	p->waiting = false;
 	pthread_mutex_unlock(&p->queue);
@@ -477,6 +489,7 @@ void packets_put(struct packets *p, const struct packet *packet, const void *byt
 	b->entry[b->n++] = (struct entry){
 		.wall_ns = packet->wall_ns,
 		.at = b->used,
+		.size = (__u32)size,
 		.hash = segments_hash(packet),
 		.class = packet->track.class,
 		.device = device_find(p, packet->track.flow.node, packet->track.device),
@@ -484,8 +497,7 @@ void packets_put(struct packets *p, const struct packet *packet, const void *byt
 	memcpy(b->bytes + b->used, packet, sizeof(*packet));
 	memcpy(b->bytes + b->used + sizeof(*packet), bytes, packet->kept);
 	b->used += size;
-	__atomic_add_fetch(&h->waiting_bytes, sizeof(*packet) + packet->kept, __ATOMIC_RELAXED);
-	__atomic_add_fetch(&h->waiting_packets, 1, __ATOMIC_RELAXED);
+	h->filling_bytes += size;
 }
 
 /* Two runs, each in order and one behind the other: only the first needs another place. */
@@ -537,6 +549,25 @@ static __u32 batch_ripe(const struct batch *b, __u64 until_ns)
 	return n;
 }
 
+/* Once a batch, for both threads look at it. */
+static void batch_count(struct packets *p, struct batch *b)
+{
+	memset(b->amounts, 0, sizeof(b->amounts));
+	for (__u32 i = 0; i < b->n; i++) {
+		b->amounts[b->entry[i].class].bytes += b->entry[i].size;
+		b->amounts[b->entry[i].class].packets++;
+	}
+	for (__u32 i = 0; i < CLASSES; i++) {
+		if (!b->amounts[i].packets)
+			continue;
+		p->held[i].filling_bytes -= b->amounts[i].bytes;
+		__atomic_add_fetch(&p->held[i].waiting.bytes, b->amounts[i].bytes,
+				   __ATOMIC_RELAXED);
+		__atomic_add_fetch(&p->held[i].waiting.packets, b->amounts[i].packets,
+				   __ATOMIC_RELAXED);
+	}
+}
+
 static void hand_over(struct packets *p, __u64 until_ns)
 {
 	struct batch *b = p->filling, *rest = NULL;
@@ -553,7 +584,7 @@ static void hand_over(struct packets *p, __u64 until_ns)
 		rest = batch_new(p);
 	for (__u32 i = n; rest && i < b->n; i++) {
 		from = b->entry[i].at;
-		size = packet_size((const void *)(b->bytes + from));
+		size = b->entry[i].size;
 		rest->entry[rest->n] = b->entry[i];
 		rest->entry[rest->n++].at = rest->used;
 		memcpy(rest->bytes + rest->used, b->bytes + from, size);
@@ -561,6 +592,7 @@ static void hand_over(struct packets *p, __u64 until_ns)
 	}
 	if (rest)
 		b->n = n;
+	batch_count(p, b);
 	p->filling = rest;
 	pthread_mutex_lock(&p->queue);
 	*p->last = b;
@@ -594,8 +626,8 @@ void packets_stats(struct packets *p, __u32 slot, struct packets_stats *stats)
 
 	memset(stats, 0, sizeof(*stats));
 	stats->known = h->segments != NULL;
-	stats->waiting_bytes = __atomic_load_n(&h->waiting_bytes, __ATOMIC_RELAXED);
-	stats->waiting_packets = __atomic_load_n(&h->waiting_packets, __ATOMIC_RELAXED);
+	stats->waiting_bytes = __atomic_load_n(&h->waiting.bytes, __ATOMIC_RELAXED);
+	stats->waiting_packets = __atomic_load_n(&h->waiting.packets, __ATOMIC_RELAXED);
 	stats->lost_packets = __atomic_load_n(&h->lost_packets, __ATOMIC_RELAXED);
 	stats->lost_bytes = __atomic_load_n(&h->lost_bytes, __ATOMIC_RELAXED);
 	pthread_mutex_lock(&p->counts);

@@ -40,9 +40,8 @@ struct recovery {
 	unsigned char *states; /* of each chunk */
 	__u64 lost;	       /* packets in damaged chunks */
 	__u32 gaps_n;	       /* of the catalog, before those for what is lost */
-	unsigned char *text;   /* what is written instead */
-	size_t text_len;
-	bool molten; /* `fd` is in memory, and not encrypted */
+	struct text text;      /* what is written instead */
+	bool molten;	       /* `fd` is in memory, and not encrypted */
 };
 
 size_t segment_section(unsigned char *to, const struct catalog *c)
@@ -214,34 +213,24 @@ static int tail_note(struct recovery *r)
 
 /* ---- mending ---------------------------------------------------------------------------------- */
 
-static unsigned char *text_room(struct recovery *r, size_t bytes)
-{
-	unsigned char *grown = realloc(r->text, r->text_len + bytes);
-
-	if (!grown)
-		return NULL;
-	r->text = grown;
-	return grown + r->text_len;
-}
-
 /* What every reader needs of what stood there. */
 static int text_make(struct recovery *r, __u64 from, __u64 to)
 {
-	unsigned char *at = text_room(r, BLOCK_MOST);
+	unsigned char *at = (unsigned char *)text_room(&r->text, BLOCK_MOST);
 
 	if (!at)
 		return -ENOMEM;
 	if (!from)
-		r->text_len += segment_section(at, &r->c);
+		r->text.len += segment_section(at, &r->c);
 	for (__u32 i = 0; i < r->c.devices_n; i++) {
 		__u64 position = (__u64)r->c.devices[i].position * CATALOG_UNIT;
 
 		if (position < from || position >= to)
 			continue;
-		at = text_room(r, BLOCK_MOST);
+		at = (unsigned char *)text_room(&r->text, BLOCK_MOST);
 		if (!at)
 			return -ENOMEM;
-		r->text_len += segment_interface(at, &r->c.devices[i]);
+		r->text.len += segment_interface(at, &r->c.devices[i]);
 	}
 	return 0;
 }
@@ -253,12 +242,12 @@ static int filler_add(struct recovery *r, __u64 bytes)
 	while (bytes) {
 		__u32 length =
 			bytes > FILLER_MOST + PCAPNG_FILLER_LEAST ? FILLER_MOST : (__u32)bytes;
-		unsigned char *at = text_room(r, length);
+		unsigned char *at = (unsigned char *)text_room(&r->text, length);
 
 		if (!at)
 			return -ENOMEM;
 		pcapng_filler(at, length);
-		r->text_len += length;
+		r->text.len += length;
 		bytes -= length;
 	}
 	return 0;
@@ -269,7 +258,7 @@ static int gaps_add(struct recovery *r)
 {
 	for (__u32 i = r->gaps_n; i < r->c.gaps_n; i++) {
 		const struct catalog_gap *g = &r->c.gaps[i];
-		unsigned char *at = text_room(r, BLOCK_MOST);
+		unsigned char *at = (unsigned char *)text_room(&r->text, BLOCK_MOST);
 		__u32 interface = 0;
 
 		while (interface < r->c.devices_n && r->c.devices[interface].node != g->node)
@@ -277,7 +266,7 @@ static int gaps_add(struct recovery *r)
 		if (!at)
 			return -ENOMEM;
 		if (interface < r->c.devices_n && !strcmp(g->reason, SEGMENT_DAMAGED))
-			r->text_len += pcapng_statistics(at, interface, g->from_ns, g->to_ns,
+			r->text.len += pcapng_statistics(at, interface, g->from_ns, g->to_ns,
 							 g->packets, g->reason);
 	}
 	return 0;
@@ -288,16 +277,16 @@ static int stretch_mend(struct recovery *r, __u64 from, __u64 to)
 {
 	int err;
 
-	r->text_len = 0;
+	r->text.len = 0;
 	err = text_make(r, from, to);
-	if (!err && to < r->c.end && r->text_len > to - from)
+	if (!err && to < r->c.end && r->text.len > to - from)
 		err = -EBADMSG;
 	if (!err && to < r->c.end)
-		err = filler_add(r, to - from - r->text_len);
+		err = filler_add(r, to - from - r->text.len);
 	if (!err)
-		err = store_put(r->fd, r->text, r->text_len, from);
+		err = store_put(r->fd, r->text.at, r->text.len, from);
 	if (!err && to == r->c.end)
-		r->c.end = from + r->text_len;
+		r->c.end = from + r->text.len;
 	return err;
 }
 
@@ -322,13 +311,13 @@ static int stretches_mend(struct recovery *r)
 		last = to == r->c.end;
 		err = stretch_mend(r, at, to);
 	}
-	r->text_len = 0;
+	r->text.len = 0;
 	if (!err)
 		err = gaps_add(r);
 	if (!err)
-		err = store_put(r->fd, r->text, r->text_len, r->c.end);
+		err = store_put(r->fd, r->text.at, r->text.len, r->c.end);
 	if (!err)
-		r->c.end += r->text_len;
+		r->c.end += r->text.len;
 	return err;
 }
 
@@ -500,6 +489,6 @@ int segment_recover(const char *path, int dir, const char *base)
 	checked_close(&r.file);
 	catalog_free(&r.c);
 	free(r.states);
-	free(r.text);
+	text_free(&r.text);
 	return err;
 }

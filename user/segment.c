@@ -266,14 +266,15 @@ static __u16 linktype_of(const struct packet *p)
 }
 
 /* The number of the track, known to file and journal. */
-static __s64 track_make(struct segments *s, const struct packet *p, __u32 hash)
+static __s64 track_make(struct segments *s, const struct packet *p, struct catalog_hash hash)
 {
 	__u32 before = s->c.tracks_n;
 	__s64 track = catalog_track_hashed(&s->c, &p->track, hash), flow, interface;
-	struct track bare = p->track;
+	struct track bare;
 
 	if (track < 0 || (track < before && s->c.tracks[track].interface))
 		return track;
+	bare = p->track;
 	bare.mark = bare.pid = 0;
 	memset(bare.comm, 0, sizeof(bare.comm));
 	flow = catalog_track(&s->flows, &bare);
@@ -287,7 +288,8 @@ static __s64 track_make(struct segments *s, const struct packet *p, __u32 hash)
 	return track;
 }
 
-static int packet_put(struct segments *s, const struct packet *p, const void *bytes, __u32 hash)
+static int packet_put(struct segments *s, const struct packet *p, const void *bytes,
+		      struct catalog_hash hash)
 {
 	struct pcapng_packet out = { .wall_ns = p->wall_ns,
 				     .kept = p->kept,
@@ -322,12 +324,12 @@ static int packet_put(struct segments *s, const struct packet *p, const void *by
 	return s->journal.batch.err ? -ENOMEM : 0;
 }
 
-__u32 segments_hash(const struct packet *p)
+struct catalog_hash segments_hash(const struct packet *p)
 {
 	return catalog_hash(&p->track);
 }
 
-void segments_await(const struct segments *s, __u32 hash, bool near)
+void segments_await(const struct segments *s, struct catalog_hash hash, bool near)
 {
 	if (near)
 		catalog_await_track(&s->c, hash);
@@ -340,7 +342,8 @@ int segments_write(struct segments *s, const struct packet *p, const void *bytes
 	return segments_write_hashed(s, p, bytes, segments_hash(p));
 }
 
-int segments_write_hashed(struct segments *s, const struct packet *p, const void *bytes, __u32 hash)
+int segments_write_hashed(struct segments *s, const struct packet *p, const void *bytes,
+			  struct catalog_hash hash)
 {
 	size_t wanted = p->kept + PCAPNG_PACKET_ROOM + 1024;
 	int err;

@@ -5,7 +5,7 @@
 
 #include <stdbool.h>
 
-#include "../bpf/track.h"
+#include "catalog.h"
 
 #define SEGMENT_BYTES (64ULL << 20)	 /* default size of a file */
 #define SEGMENT_FLOW_BYTES (64ULL << 20) /* default budget of flow records */
@@ -62,10 +62,10 @@ int segments_write(struct segments *s, const struct packet *packet, const void *
  * For who has many packets at hand: the hash taken while the packet is in the cache, and what
  * will be needed of a class's memory asked for when it is a few packets off, then `near`.
  */
-__u32 segments_hash(const struct packet *packet);
-void segments_await(const struct segments *s, __u32 hash, bool near);
+struct catalog_hash segments_hash(const struct packet *packet);
+void segments_await(const struct segments *s, struct catalog_hash hash, bool near);
 int segments_write_hashed(struct segments *s, const struct packet *packet, const void *bytes,
-			  __u32 hash);
+			  struct catalog_hash hash);
 
 /* So many packets of a node are not here, and why; a query tells whoever asks for the time. */
 int segments_gap(struct segments *s, __u32 node, __u64 from_ns, __u64 to_ns, __u64 packets,

@@ -17,23 +17,27 @@ void text_free(struct text *text)
 	*text = (struct text){};
 }
 
+char *text_grow(struct text *text, size_t most)
+{
+	size_t size = text->size * 2 + most + 64;
+	char *at = text->err ? NULL : realloc(text->at, size);
+
+	if (!at) {
+		text->err = -ENOMEM;
+		return NULL;
+	}
+	text->at = at;
+	text->size = size;
+	return at + text->len;
+}
+
 void text_add(struct text *text, const void *bytes, size_t len)
 {
-	if (text->err)
-		return;
-	if (len > text->size - text->len) {
-		size_t size = text->size * 2 + len + 64;
-		char *at = realloc(text->at, size);
+	char *to = len ? text_room(text, len) : NULL;
 
-		if (!at) {
-			text->err = -ENOMEM;
-			return;
-		}
-		text->at = at;
-		text->size = size;
-	}
-	if (len)
-		memcpy(text->at + text->len, bytes, len);
+	if (!to)
+		return;
+	memcpy(to, bytes, len);
 	text->len += len;
 }
 

@@ -19,6 +19,16 @@ struct text {
 
 void text_free(struct text *text);
 void text_add(struct text *text, const void *bytes, size_t len);
+
+/* Room for so many bytes at its end, whose length the caller then adds; NULL: there is none. */
+char *text_grow(struct text *text, size_t most);
+
+static inline char *text_room(struct text *text, size_t most)
+{
+	return most <= text->size - text->len && !text->err ? text->at + text->len
+							    : text_grow(text, most);
+}
+
 void text_add_str(struct text *text, const char *str);
 void text_add_char(struct text *text, char c);
 void text_add_u64(struct text *text, uint64_t value);
