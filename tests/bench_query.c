@@ -44,13 +44,13 @@ static void file_forget(const char *path)
 	close(fd);
 }
 
-static void each_file(void (*each)(const char *path))
+static void each_file(const char *record, void (*each)(const char *path))
 {
 	char path[600], below[600];
 	struct dirent *entry;
 	DIR *d;
 
-	snprintf(below, sizeof(below), "%s/whole/all", dir);
+	snprintf(below, sizeof(below), "%s/%s/all", dir, record);
 	d = opendir(below);
 	while (d && (entry = readdir(d))) {
 		snprintf(path, sizeof(path), "%.300s/%.250s", below, entry->d_name);
@@ -61,13 +61,16 @@ static void each_file(void (*each)(const char *path))
 		closedir(d);
 }
 
-static void forget(void)
+/* A record, or NULL: the trace. */
+static void forget(const char *record)
 {
 	char path[300];
 
 	snprintf(path, sizeof(path), "%s/trace", dir);
-	file_forget(path);
-	each_file(file_forget);
+	if (record)
+		each_file(record, file_forget);
+	else
+		file_forget(path);
 }
 
 /* Wall milliseconds of a program. */
@@ -90,15 +93,16 @@ static double run_ms(const char *const argv[])
 	return (bench_wall() - began) * 1000;
 }
 
-static double ask_ms(const char *text, bool scan)
+/* By a query of a record, or by tcpdump of the trace. */
+static double ask_ms(const char *name, const char *text)
 {
 	char record[300], trace[300];
 	const char *query[] = { bench_binary(), "query", "-d", record, "-w", "-", text, NULL };
 	const char *tcpdump[] = { "tcpdump", "-r", trace, "-w", "-", text, NULL };
 
-	snprintf(record, sizeof(record), "%s/whole", dir);
+	snprintf(record, sizeof(record), "%s/%s", dir, name ? name : "");
 	snprintf(trace, sizeof(trace), "%s/trace", dir);
-	return run_ms(scan ? tcpdump : query);
+	return run_ms(name ? query : tcpdump);
 }
 
 static unsigned long count(const char *text)
@@ -114,33 +118,54 @@ static unsigned long count(const char *text)
 	return strtoul(line, NULL, 10);
 }
 
-/* Side by side: each round asks both, warm and cold. `scan`: the same for tcpdump. */
-static void compare(const char *what, const char *text, const char *scan)
-{
-	double warm[2][ROUNDS], cold[2][ROUNDS];
+struct way {
+	const char *record; /* NULL: tcpdump */
+	const char *text;
+	double warm[ROUNDS], cold[ROUNDS];
+};
 
+/* Side by side: each round asks both, warm and cold. */
+static void compare(const char *what, struct way ways[2])
+{
 	for (int way = 0; way < 2; way++)
-		ask_ms(way ? scan : text, way);
+		ask_ms(ways[way].record, ways[way].text);
 	for (int round = 0; round < ROUNDS; round++)
 		for (int way = 0; way < 2; way++)
-			warm[way][round] = ask_ms(way ? scan : text, way);
+			ways[way].warm[round] = ask_ms(ways[way].record, ways[way].text);
 	for (int round = 0; round < ROUNDS; round++)
 		for (int way = 0; way < 2; way++) {
-			forget();
-			cold[way][round] = ask_ms(way ? scan : text, way);
+			forget(ways[way].record);
+			ways[way].cold[round] = ask_ms(ways[way].record, ways[way].text);
 		}
-	printf("%-22s %8lu %9.1f %9.1f %7.2f %10.1f %9.1f %7.2f\n", what, count(text),
-	       median(warm[0], ROUNDS), median(warm[1], ROUNDS),
-	       median(warm[0], ROUNDS) / median(warm[1], ROUNDS), median(cold[0], ROUNDS),
-	       median(cold[1], ROUNDS), median(cold[0], ROUNDS) / median(cold[1], ROUNDS));
+	printf("%-22s %8lu %9.1f %9.1f %7.2f %10.1f %9.1f %7.2f\n", what, count(ways[0].text),
+	       median(ways[0].warm, ROUNDS), median(ways[1].warm, ROUNDS),
+	       median(ways[0].warm, ROUNDS) / median(ways[1].warm, ROUNDS),
+	       median(ways[0].cold, ROUNDS), median(ways[1].cold, ROUNDS),
+	       median(ways[0].cold, ROUNDS) / median(ways[1].cold, ROUNDS));
 	fflush(stdout);
+}
+
+static void against_scan(const char *what, const char *text, const char *scan)
+{
+	struct way ways[2] = { { .record = "whole", .text = text }, { .text = scan } };
+
+	compare(what, ways);
+}
+
+/* The same files with joint indexes and without. */
+static void against_bare(const char *what, const char *text)
+{
+	struct way ways[2] = { { .record = "small", .text = text },
+			       { .record = "bare", .text = text } };
+
+	compare(what, ways);
 }
 
 /* ---- the index -------------------------------------------------------------------------------- */
 
 static void weigh(const char *what)
 {
-	unsigned long long bytes = 0, flows = 0, kept = 0, n = 0, tracks = 0;
+	unsigned long long bytes = 0, flows = 0, kept = 0, n = 0, tracks = 0, joints = 0, files = 0;
 	unsigned char head[INDEX_HEAD];
 	char path[300], file[600];
 	struct dirent *entry;
@@ -156,6 +181,7 @@ static void weigh(const char *what)
 		if (stat(file, &st))
 			continue;
 		flows += strstr(file, ".flows") ? (unsigned long long)st.st_size : 0;
+		joints += strstr(file, ".joint") ? (unsigned long long)st.st_size : 0;
 		if (!strstr(file, ".index"))
 			continue;
 		index = fopen(file, "re");
@@ -163,15 +189,17 @@ static void weigh(const char *what)
 			bench_die("%s: %s", file, strerror(errno));
 		fclose(index);
 		bytes += (unsigned long long)st.st_size;
+		files++;
 		kept += get_u64(head + 88);
 		n += get_u32(head + 96);
 		tracks += get_u32(head + 100);
 	}
 	if (d)
 		closedir(d);
-	printf("%-12s %9llu packets, %5.1f a track, %4llu bytes each: index %5.2f bytes a packet, "
-	       "flow records %5.2f\n",
-	       what, n, (double)n / (double)tracks, kept / n, (double)bytes / (double)n,
+	printf("%-8s %9llu packets in %5llu files, %5.1f a track, %4llu bytes each: bytes a packet: "
+	       "index %5.2f, joint %5.2f, together %5.2f; flow records %5.2f\n",
+	       what, n, files, (double)n / (double)tracks, kept / n, (double)bytes / (double)n,
+	       (double)joints / (double)n, (double)(bytes + joints) / (double)n,
 	       (double)flows / (double)n);
 }
 
@@ -209,9 +237,66 @@ static void hosts_choose(struct hosts *h)
 		 b, pa, pb);
 }
 
-int main(int argc, char **argv)
+static void of_few_files(const struct hosts *h)
 {
 	char text[160];
+
+	printf("\nPackets of %u as a file, milliseconds, medians of %d rounds in turn; cold: not in the "
+	       "page cache\n",
+	       packets, ROUNDS);
+	printf("%-22s %8s %9s %9s %7s %10s %9s %7s\n", "", "packets", "query", "tcpdump", "",
+	       "cold", "tcpdump", "");
+	snprintf(text, sizeof(text), "host %s", h->rare);
+	against_scan("rare host", text, text);
+	against_scan("absent host", "host 203.0.113.77", "host 203.0.113.77");
+	against_scan("connection", h->conn, h->scan);
+	snprintf(text, sizeof(text), "host %s", h->busy);
+	against_scan("busy host", text, text);
+	against_scan("port 443", "port 443", "port 443");
+	snprintf(text, sizeof(text), "port 443 and not host %s", h->busy);
+	against_scan("443 and not busy host", text, text);
+	snprintf(text, sizeof(text), "(udp port 53 or icmp) and not host %s", h->rare);
+	against_scan("DNS or ICMP, not rare", text, text);
+}
+
+/* One second of the middle of the trace. */
+static void window_choose(char *text, size_t size)
+{
+	char command[400];
+	unsigned long long at = 0;
+	FILE *words;
+
+	snprintf(command, sizeof(command),
+		 "tcpdump -tt -nr %s/trace -c %u 2>/dev/null | tail -n 1 | cut -d. -f1", dir,
+		 packets / 2);
+	words = popen(command, "re");
+	if (!words || fscanf(words, "%llu", &at) != 1 || pclose(words))
+		bench_die("no time in the trace");
+	snprintf(text, size, "after %llu and before %llu", at, at + 1);
+}
+
+static void of_many_files(const struct hosts *h)
+{
+	char text[160];
+
+	shell("%s/gen_segments -d %s/small -s 1m %s/trace", tools, dir, dir);
+	shell("cp -rl %s/small %s/bare && rm -f %s/bare/all/*.joint*", dir, dir, dir);
+	printf("\nThe same packets in files of 1 MiB, with joint indexes and without\n");
+	weigh("small");
+	printf("%-22s %8s %9s %9s %7s %10s %9s %7s\n", "", "packets", "joint", "without", "",
+	       "cold", "without", "");
+	snprintf(text, sizeof(text), "host %s", h->rare);
+	against_bare("rare host", text);
+	against_bare("absent host", "host 203.0.113.77");
+	against_bare("connection", h->conn);
+	against_bare("absent port", "port 9");
+	window_choose(text, sizeof(text));
+	against_bare("one second", text);
+	against_bare("port 443", "port 443");
+}
+
+int main(int argc, char **argv)
+{
 	struct hosts h;
 
 	if (argc > 1)
@@ -229,22 +314,8 @@ int main(int argc, char **argv)
 	weigh("whole");
 	weigh("15k");
 	hosts_choose(&h);
-	printf("\nPackets of %u as a file, milliseconds, medians of %d rounds in turn; cold: not in the "
-	       "page cache\n",
-	       packets, ROUNDS);
-	printf("%-22s %8s %9s %9s %7s %10s %9s %7s\n", "", "packets", "query", "tcpdump", "",
-	       "cold", "tcpdump", "");
-	snprintf(text, sizeof(text), "host %s", h.rare);
-	compare("rare host", text, text);
-	compare("absent host", "host 203.0.113.77", "host 203.0.113.77");
-	compare("connection", h.conn, h.scan);
-	snprintf(text, sizeof(text), "host %s", h.busy);
-	compare("busy host", text, text);
-	compare("port 443", "port 443", "port 443");
-	snprintf(text, sizeof(text), "port 443 and not host %s", h.busy);
-	compare("443 and not busy host", text, text);
-	snprintf(text, sizeof(text), "(udp port 53 or icmp) and not host %s", h.rare);
-	compare("DNS or ICMP, not rare", text, text);
+	of_few_files(&h);
+	of_many_files(&h);
 	shell("rm -rf %s", dir);
 	return 0;
 }

@@ -139,6 +139,14 @@ int catalog_device_add(struct catalog *c, const struct catalog_device *device)
 	return 0;
 }
 
+const char *catalog_node_name(const struct catalog *c, __u32 node)
+{
+	for (__u32 i = 0; i < c->devices_n; i++)
+		if (c->devices[i].node == node && c->devices[i].node_name[0])
+			return c->devices[i].node_name;
+	return "";
+}
+
 int catalog_gap_add(struct catalog *c, const struct catalog_gap *gap)
 {
 	if (array_grow((void **)&c->gaps, &c->gaps_room, c->gaps_n + 1, sizeof(*c->gaps)))

@@ -103,6 +103,8 @@ __s64 catalog_track_hashed(struct catalog *c, const struct track *track, struct 
 /* The number of an interface; -ENOENT. */
 __s64 catalog_device_find(const struct catalog *c, __u32 node, __u32 device, __u16 linktype);
 int catalog_device_add(struct catalog *c, const struct catalog_device *device);
+/* What a node is called, of which a device is known; "" if none is. */
+const char *catalog_node_name(const struct catalog *c, __u32 node);
 int catalog_gap_add(struct catalog *c, const struct catalog_gap *gap);
 
 struct catalog_packet {

@@ -10,6 +10,7 @@
 
 #include <xxhash.h>
 
+#include "bytes.h"
 #include "catalog.h"
 #include "checked.h"
 #include "vault.h"
@@ -105,6 +106,31 @@ int checked_trust(struct checked *c, __u64 from, __u64 to, __u32 unit, const __u
 	return 0;
 }
 
+int checked_tail(struct checked *c, __u64 from, __u32 unit, __u64 sum)
+{
+	__u64 body, units;
+	const unsigned char *at;
+
+	if (c->size < from)
+		return -EBADMSG;
+	body = c->size - from;
+	units = body / (unit + 4);
+	if (units * (unit + 4) < body)
+		units++;
+	if (body < units * 4)
+		return -EBADMSG;
+	body -= units * 4;
+	at = checked_at(c, from + body, units * 4);
+	if (!at || XXH64(at, units * 4, 0) != sum)
+		return -EBADMSG;
+	c->tail = malloc((units + 1) * sizeof(*c->tail));
+	if (!c->tail)
+		return -ENOMEM;
+	for (__u64 i = 0; i < units; i++)
+		c->tail[i] = get_u32(at + i * 4);
+	return checked_trust(c, from, from + body, unit, c->tail);
+}
+
 static int unit_check(struct checked *c, __u64 n)
 {
 	__u64 begin = c->from + n * c->unit, bytes = c->to - begin;
@@ -174,6 +200,7 @@ void checked_close(struct checked *c)
 	if (c->fd >= 0)
 		close(c->fd);
 	free(c->seen);
+	free(c->tail);
 	memset(c, 0, sizeof(*c));
 	c->fd = -1;
 }

@@ -19,6 +19,7 @@ struct checked {
 	__u64 to;	   /* ...to here */
 	__u32 unit;	   /* so many bytes each; 0: there are none */
 	const __u32 *sums; /* in the machine's order */
+	__u32 *tail;	   /* they, if they were in the file */
 	unsigned char *seen;
 	int fd;
 	struct vault *vault;	  /* of an encrypted file, */
@@ -40,6 +41,12 @@ void checked_keep(struct checked *c);
 
 /* From now on bytes `from` to `to` are checked; `sums` must outlive it. */
 int checked_trust(struct checked *c, __u64 from, __u64 to, __u32 unit, const __u32 *sums);
+
+/*
+ * The same for a file with its checksums behind everything, from `from` on, of which `sum` is
+ * the checksum. -EBADMSG.
+ */
+int checked_tail(struct checked *c, __u64 from, __u32 unit, __u64 sum);
 
 /* NULL when it is not in the file, or not what it was. */
 const unsigned char *checked_at(struct checked *c, __u64 offset, __u64 bytes);

@@ -10,8 +10,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "log.h"
 #include "gather.h"
+#include "joint.h"
+#include "log.h"
 #include "secret.h"
 
 void gather_wrong(struct gather *m, const struct segment *s)
@@ -64,11 +65,16 @@ int gather_directories(const char *path, int (*each)(const char *path, int dir, 
 	return err;
 }
 
+static void newest_note(struct gather *m, const char *base)
+{
+	if (strcmp(base, m->newest) > 0)
+		snprintf(m->newest, sizeof(m->newest), "%s", base);
+}
+
 /* For those who go on from here when there is more. */
 static int segment_note(struct gather *m, const struct segment *s)
 {
-	if (strcmp(s->base, m->newest) > 0)
-		memcpy(m->newest, s->base, sizeof(m->newest));
+	newest_note(m, s->base);
 	if (s->sealed)
 		return 0;
 	if (array_grow((void **)&m->open, &m->open_room, m->open_n + 1, sizeof(*m->open)))
@@ -78,26 +84,36 @@ static int segment_note(struct gather *m, const struct segment *s)
 	return 0;
 }
 
+static int gap_note(struct gather *m, const struct catalog_gap *gap, const char *node,
+		    const char *host)
+{
+	struct gather_gap *to;
+
+	if (gap->from_ns > m->to_ns || gap->to_ns < m->from_ns)
+		return 0;
+	if (array_grow((void **)&m->gaps, &m->gaps_room, m->gaps_n + 1, sizeof(*to)))
+		return -ENOMEM;
+	to = &m->gaps[m->gaps_n++];
+	to->gap = *gap;
+	snprintf(to->host, sizeof(to->host), "%s", host);
+	snprintf(to->node, sizeof(to->node), "%s", node);
+	return 0;
+}
+
 static int gaps_note(struct gather *m, const struct segment *s)
 {
 	const struct catalog *about = segment_about(s);
+	int err = 0;
 
-	for (__u32 i = 0; i < about->gaps_n; i++) {
-		struct gather_gap *gap;
+	for (__u32 i = 0; i < about->gaps_n && !err; i++)
+		err = gap_note(m, &about->gaps[i], catalog_node_name(about, about->gaps[i].node),
+			       about->host);
+	return err;
+}
 
-		if (about->gaps[i].from_ns > m->to_ns || about->gaps[i].to_ns < m->from_ns)
-			continue;
-		if (array_grow((void **)&m->gaps, &m->gaps_room, m->gaps_n + 1, sizeof(*gap)))
-			return -ENOMEM;
-		gap = &m->gaps[m->gaps_n++];
-		gap->gap = about->gaps[i];
-		memcpy(gap->host, about->host, sizeof(gap->host));
-		gap->node[0] = 0;
-		for (__u32 d = 0; d < about->devices_n && !gap->node[0]; d++)
-			if (about->devices[d].node == gap->gap.node)
-				memcpy(gap->node, about->devices[d].node_name, sizeof(gap->node));
-	}
-	return 0;
+static int gap_hear(void *ctx, const struct joint_gap *gap, const char *host)
+{
+	return gap_note(ctx, &gap->gap, gap->node, host);
 }
 
 struct adding {
@@ -146,15 +162,61 @@ static int segment_add(struct gather *m, int dir, const char *path, const char *
 	return 0;
 }
 
+static int gap_compare(const void *a, const void *b)
+{
+	const struct catalog_gap *x = &((const struct gather_gap *)a)->gap,
+				 *y = &((const struct gather_gap *)b)->gap;
+
+	if (x->from_ns != y->from_ns)
+		return x->from_ns < y->from_ns ? -1 : 1;
+	return (x->to_ns > y->to_ns) - (x->to_ns < y->to_ns);
+}
+
+/* Of a question that leaves nothing out, no joint index could say more than each segment's. */
+static int segments_spare(struct gather *m, int dir, const char *path,
+			  const struct store_names *names, bool **spared)
+{
+	struct joint_question question = { .expr = m->expr,
+					   .from_ns = m->from_ns,
+					   .to_ns = m->to_ns,
+					   .stamp_from = m->stamp_from,
+					   .stamp_to = m->stamp_to ? m->stamp_to : ~0ULL };
+	struct joint_hearer hearer = { .gap = gap_hear, .ctx = m };
+	int err = 0;
+
+	*spared = NULL;
+	if (m->expr || m->from_ns || m->to_ns != ~0ULL)
+		err = joints_ask(dir, path, names, &question, &hearer, spared);
+	m->joints += hearer.joints;
+	return err;
+}
+
 static int directory_add(const char *path, int dir, void *ctx)
 {
 	struct adding *adding = ctx;
+	struct gather *m = adding->m;
 	struct store_names names;
+	bool *spared = NULL;
+	__u32 gaps = m->gaps_n;
 	int err = store_list(dir, &names);
 
-	for (__u32 i = 0; i < names.n && !err; i++)
-		if (names.at[i].index || names.at[i].journal)
-			err = segment_add(adding->m, dir, path, names.at[i].base, adding->source);
+	if (!err)
+		err = segments_spare(m, dir, path, &names, &spared);
+	for (__u32 i = 0; i < names.n && !err; i++) {
+		if (!names.at[i].index && !names.at[i].journal)
+			continue;
+		m->segments++;
+		if (spared && spared[i]) {
+			newest_note(m, names.at[i].base);
+			continue;
+		}
+		m->opened++;
+		err = segment_add(m, dir, path, names.at[i].base, adding->source);
+	}
+	/* Whoever told of them. */
+	if (m->gaps_n > gaps)
+		qsort(m->gaps + gaps, m->gaps_n - gaps, sizeof(*m->gaps), gap_compare);
+	free(spared);
 	free(names.at);
 	return err;
 }

@@ -52,7 +52,8 @@ struct gather {
 	const struct expr *expr;
 	__u64 from_ns, to_ns;
 	bool by_stamp;
-	bool of_packets; /* the expression asks what only packets tell */
+	bool of_packets;	    /* the expression asks what only packets tell */
+	__u64 stamp_from, stamp_to; /* outside of these `causal` says no; 0 and 0: not known */
 	struct gather_cursor **cursors;
 	__u32 cursors_n, cursors_room;
 	__u32 *heap; /* of cursors with something to offer */
@@ -62,10 +63,10 @@ struct gather {
 	char newest[STORE_NAME_MAX]; /* of all segments there were */
 	struct gather_gap *gaps;
 	__u32 gaps_n, gaps_room;
-	__u64 looked; /* packets looked at */
-	const char *
-		keyless; /* what was said of one that no key fits; of others it is not said again */
-	bool failed;	 /* something could not be read, and was said */
+	__u64 looked;			/* packets looked at */
+	__u32 segments, opened, joints; /* that there are; that were looked at; asked which */
+	const char *keyless;		/* said of one that no key fits, and of no other then */
+	bool failed;			/* something could not be read, and was said */
 	/* Is it in the past, or the future, that is asked for? GATHER_*. */
 	unsigned (*causal)(void *ctx, struct segment *s, const struct track *t,
 			   const struct gather_item *item);

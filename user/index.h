@@ -130,4 +130,17 @@ void index_forget(struct index *index);
 __u32 index_words(const struct index *index);
 int index_match(struct index *index, const struct expr *expr, __u64 *halves);
 
+/* What a test of an address asks of keys: of which kind, from `low` to `high`, as `mask` says. */
+enum index_key index_address(const struct filter_op *op, bool inner, unsigned char low[16],
+			     unsigned char high[16], unsigned char mask[16]);
+
+/* The kind of key of a field that has only one: not of the protocol, and not of the class. */
+enum index_key index_field(enum filter_field field);
+
+/* The n-th key of a kind; NULL: damaged. */
+const unsigned char *index_key(struct index *index, enum index_key key, __u32 n);
+
+/* A number as a key has it. */
+void index_number(unsigned char to[4], __u32 value, unsigned bytes);
+
 #endif

@@ -46,6 +46,13 @@ static const unsigned char *key_at(const struct keys *k, __u32 n)
 	return checked_at(&k->x->file, k->offset + (__u64)n * k->bytes, k->bytes);
 }
 
+const unsigned char *index_key(struct index *x, enum index_key key, __u32 n)
+{
+	struct keys k = keys_of(x, key);
+
+	return key_at(&k, n);
+}
+
 /* The first key that is not before `low`. -EBADMSG. */
 static __s64 key_find(const struct keys *k, const unsigned char *low)
 {
@@ -173,7 +180,7 @@ static int range_set(struct index *x, enum index_key key, const unsigned char *l
 	return err;
 }
 
-static void number_key(unsigned char to[4], __u32 value, unsigned bytes)
+void index_number(unsigned char to[4], __u32 value, unsigned bytes)
 {
 	for (unsigned i = 0; i < bytes; i++)
 		to[i] = (unsigned char)(value >> 8 * (bytes - 1 - i));
@@ -188,8 +195,8 @@ static int numbers_set(struct index *x, enum index_key key, __u32 low, __u32 hig
 		return 0;
 	if (bytes < 4 && high >> 8 * bytes)
 		high = (1U << 8 * bytes) - 1;
-	number_key(from, low, bytes);
-	number_key(to, high, bytes);
+	index_number(from, low, bytes);
+	index_number(to, high, bytes);
 	return range_set(x, key, from, to, NULL, set);
 }
 
@@ -214,23 +221,30 @@ static void set_or(__u64 *to, const __u64 *with, __u32 words)
 		to[i] |= with[i];
 }
 
-static int addresses_set(struct index *x, const struct filter_op *op, bool inner, __u64 *set)
+enum index_key index_address(const struct filter_op *op, bool inner, unsigned char low[16],
+			     unsigned char high[16], unsigned char mask[16])
 {
-	const unsigned char *value = (const unsigned char *)op->bytes,
-			    *mask = (const unsigned char *)op->bytes_mask;
-	enum index_key key = inner ? KEY_inner4 : KEY_address4;
-	unsigned char low[16], high[16];
-	unsigned skip = 12;
+	bool v6 = op->flags & FILTER_V6;
+	unsigned skip = v6 ? 0 : 12;
+	const unsigned char *value = (const unsigned char *)op->bytes + skip,
+			    *counts = (const unsigned char *)op->bytes_mask + skip;
 
-	if (op->flags & FILTER_V6) {
-		key = inner ? KEY_inner6 : KEY_address6;
-		skip = 0;
-	}
-	for (unsigned i = 0; i < 16; i++) {
+	for (unsigned i = 0; i < 16 - skip; i++) {
+		mask[i] = counts[i];
 		low[i] = value[i] & mask[i];
 		high[i] = low[i] | (unsigned char)~mask[i];
 	}
-	return range_set(x, key, low + skip, high + skip, mask + skip, set);
+	if (inner)
+		return v6 ? KEY_inner6 : KEY_inner4;
+	return v6 ? KEY_address6 : KEY_address4;
+}
+
+static int addresses_set(struct index *x, const struct filter_op *op, bool inner, __u64 *set)
+{
+	unsigned char low[16], high[16], mask[16];
+	enum index_key key = index_address(op, inner, low, high, mask);
+
+	return range_set(x, key, low, high, mask, set);
 }
 
 /* The ends of one layer at which everything that is asked of an end holds. */
@@ -306,7 +320,7 @@ static int scan_set(struct index *x, const struct filter_op *op, __u64 *set)
 	return err;
 }
 
-static int value_set(struct index *x, const struct filter_op *op, __u64 *set)
+enum index_key index_field(enum filter_field field)
 {
 	static const enum index_key keys[FILTER_FIELDS_NR] = {
 		[FILTER_ETHERTYPE] = KEY_ethertype,
@@ -318,6 +332,12 @@ static int value_set(struct index *x, const struct filter_op *op, __u64 *set)
 		[FILTER_PID] = KEY_pid,
 		[FILTER_MARK] = KEY_mark,
 	};
+
+	return keys[field];
+}
+
+static int value_set(struct index *x, const struct filter_op *op, __u64 *set)
+{
 	int err = 0;
 
 	if (op->field == FILTER_PROTO) {
@@ -326,7 +346,7 @@ static int value_set(struct index *x, const struct filter_op *op, __u64 *set)
 		if (!err && op->sides & FILTER_INNER)
 			err = numbers_set(x, KEY_inner_proto, op->low, op->high, set);
 	} else if (op->field != FILTER_CLASS && op->mask == ~0U && op->low) {
-		err = numbers_set(x, keys[op->field], op->low, op->high, set);
+		err = numbers_set(x, index_field(op->field), op->low, op->high, set);
 	} else {
 		err = scan_set(x, op, set);
 	}

@@ -53,33 +53,6 @@ static int head_read(struct index *x, const char **why)
 	return 0;
 }
 
-/* The checksums behind everything, of which the head has the checksum. */
-static int sums_read(struct index *x)
-{
-	__u64 body = x->file.size - INDEX_HEAD, pages = body / (INDEX_PAGE + 4);
-	const unsigned char *at;
-	__u32 *sums;
-	int err;
-
-	if (pages * (INDEX_PAGE + 4) < body)
-		pages++;
-	if (body < pages * 4)
-		return -EBADMSG;
-	body -= pages * 4;
-	at = checked_at(&x->file, INDEX_HEAD + body, pages * 4);
-	if (!at || XXH64(at, pages * 4, 0) != get_u64(x->file.at + 104))
-		return -EBADMSG;
-	sums = malloc((pages + 1) * sizeof(*sums));
-	if (!sums)
-		return -ENOMEM;
-	for (__u64 i = 0; i < pages; i++)
-		sums[i] = get_u32(at + i * 4);
-	err = checked_trust(&x->file, INDEX_HEAD, INDEX_HEAD + body, INDEX_PAGE, sums);
-	if (err)
-		free(sums);
-	return err;
-}
-
 /* A section of records of one size. */
 static const unsigned char *part_at(struct index *x, unsigned part, __u32 size)
 {
@@ -173,7 +146,7 @@ int index_open(struct index *x, int dir, const char *base, const char **why)
 	if (!err)
 		err = head_read(x, why);
 	if (!err)
-		err = sums_read(x);
+		err = checked_tail(&x->file, INDEX_HEAD, INDEX_PAGE, get_u64(x->file.at + 104));
 	if (!err)
 		err = devices_read(x);
 	if (!err)
@@ -197,11 +170,8 @@ int index_chunks(struct index *x)
 
 void index_close(struct index *x)
 {
-	__u32 *sums = (__u32 *)x->file.sums;
-
 	index_forget(x);
 	checked_close(&x->file);
-	free(sums);
 	catalog_free(&x->about);
 	free(x->chunks);
 	x->chunks = NULL;

@@ -189,6 +189,8 @@ static int query_run(struct query *q)
 	for (unsigned i = 0; i < q->directories_n; i++)
 		if (gather_add(&q->gather, q->directories[i], i))
 			q->gather.failed = true;
+	log_debug("%u of %u segments looked at, after %u joint indexes", q->gather.opened,
+		  q->gather.segments, q->gather.joints);
 	/* Told before the answer, which may be long or never end. */
 	gaps_say(q);
 	if (!q->count || !count_fast(q)) {
@@ -251,6 +253,7 @@ static const struct argp_option options[] = {
 	  "Order by `time`, or by `hlc`, the stamp: default for several directories", 0 },
 	{ "key-file", OPT_KEY_FILE, "FILE", 0, "A key that the record was encrypted with; repeats",
 	  0 },
+	{ "verbose", 'v', NULL, 0, "Say how many segments were looked at", 0 },
 	{},
 };
 
@@ -299,6 +302,9 @@ static error_t option_parse(int key, char *arg, struct argp_state *state)
 		return 0;
 	case 'j':
 		q->json = true;
+		return 0;
+	case 'v':
+		log_level(1);
 		return 0;
 	case OPT_COUNT:
 		q->count = true;

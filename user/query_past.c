@@ -229,6 +229,19 @@ static void cuts_move(struct query_past *p)
 	}
 }
 
+/* Segments wholly beyond the cuts of all nodes need not be looked at again. */
+static void cuts_bound(struct query_past *p)
+{
+	__u64 least = ~0ULL, most = 0;
+
+	for (__u32 i = 0; i < p->nodes.n; i++) {
+		least = p->cuts[i] < least ? p->cuts[i] : least;
+		most = p->cuts[i] > most ? p->cuts[i] : most;
+	}
+	p->q->gather.stamp_from = p->future ? least : 0;
+	p->q->gather.stamp_to = p->future ? ~0ULL : most;
+}
+
 /* The node whose event it is. Exit status. */
 static int origin_find(struct query_past *p)
 {
@@ -305,6 +318,7 @@ int query_past_begin(struct query *q, struct query_past **past)
 	if (status)
 		return status;
 	cuts_move(p);
+	cuts_bound(p);
 	q->gather.causal = causal;
 	q->gather.causal_ctx = p;
 	return 0;

@@ -361,7 +361,7 @@ static int data_freeze(struct recovery *r)
 	struct stored to = {};
 	int fd, err;
 
-	fd = openat(r->dir, store_file(new, r->base, ".mending"),
+	fd = openat(r->dir, store_file(new, r->base, ".mending" STORE_NEW),
 		    O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
 	if (fd < 0)
 		return -errno;

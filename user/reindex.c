@@ -14,6 +14,7 @@
 #include "checked.h"
 #include "dissect.h"
 #include "index.h"
+#include "joints.h"
 #include "log.h"
 #include "gather.h"
 #include "segment_pack.h"
@@ -280,6 +281,7 @@ static int directory_reindex(const char *path, int dir, void *ctx)
 {
 	struct reindexing *r = calloc(1, sizeof(*r));
 	struct store_names names = {};
+	struct joints *joints;
 	int lock = openat(dir, "lock", O_RDWR | O_CLOEXEC), err, *failed = ctx;
 
 	err = r ? store_list(dir, &names) : -ENOMEM;
@@ -288,6 +290,8 @@ static int directory_reindex(const char *path, int dir, void *ctx)
 		*failed = -EBUSY;
 		names.n = 0;
 	}
+	if (names.n)
+		joints_forget(dir);
 	for (__u32 i = 0; i < names.n && !err; i++) {
 		int wrong;
 
@@ -303,6 +307,10 @@ static int directory_reindex(const char *path, int dir, void *ctx)
 			*failed = wrong;
 	}
 	log_progress_end();
+	joints = names.n && !err ? joints_open(dir, path) : NULL;
+	while (joints && joints_due(joints))
+		joints_step(joints);
+	joints_close(joints);
 	if (lock >= 0)
 		close(lock);
 	free(names.at);

@@ -86,7 +86,7 @@ int segment_pack(int dir, const char *base, const struct segments_options *optio
 	checked_bound(&plain, STORE_BOUND);
 	store_file(plain_name, base, ending);
 	store_file(name, base, secret_writing() ? STORE_SECRET_ZSTD : STORE_ZSTD);
-	store_file(new, base, ".packing");
+	store_file(new, base, ".packing" STORE_NEW);
 	fd = openat(dir, new, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
 	err = fd < 0 ? -errno : stored_begin(&to, fd);
 	if (!err)

@@ -11,6 +11,7 @@
 
 #include "flowlog.h"
 #include "index.h"
+#include "joints.h"
 #include "log.h"
 #include "recover.h"
 #include "segment_pack.h"
@@ -40,6 +41,7 @@ struct sealer {
 	int dir;
 	pthread_t thread;
 	bool running;
+	struct joints *joints; /* of the thread alone */
 	pthread_mutex_t mutex;
 	pthread_cond_t wake, taken;
 
@@ -50,7 +52,7 @@ struct sealer {
 	__u64 now_ns, open_bytes;
 	struct kept *kept; /* oldest first */
 	__u32 kept_n, kept_room;
-	__u64 bytes, deleted;
+	__u64 bytes, joint_bytes, deleted;
 	int err;
 };
 
@@ -149,11 +151,14 @@ static void expire(struct sealer *s)
 		const struct kept *k = &s->kept[n];
 		bool old = s->o.age_ns && s->now_ns > k->last_ns &&
 			   s->now_ns - k->last_ns > s->o.age_ns;
-		bool much = s->o.budget_bytes && s->bytes + s->open_bytes > s->o.budget_bytes;
+		bool much = s->o.budget_bytes &&
+			    s->bytes + s->joint_bytes + s->open_bytes > s->o.budget_bytes;
 
 		if (!old && !much)
 			break;
 		segment_delete(s->dir, k->base);
+		joints_drop(s->joints, k->base);
+		s->joint_bytes = joints_bytes(s->joints);
 		s->bytes -= k->bytes;
 		s->deleted++;
 	}
@@ -193,6 +198,18 @@ static int age_one(struct sealer *s)
 	return 0;
 }
 
+/* ---- joint indexes ---------------------------------------------------------------------------- */
+
+/* Called and left with the mutex held, which is not needed: nobody else looks at them. */
+static void joints_work(struct sealer *s)
+{
+	pthread_mutex_unlock(&s->mutex);
+	joints_step(s->joints);
+	pthread_mutex_lock(&s->mutex);
+	s->joint_bytes = joints_bytes(s->joints);
+	s->expire = true;
+}
+
 /* ---- the thread ------------------------------------------------------------------------------- */
 
 static void job_do(struct sealer *s, struct job *job)
@@ -209,6 +226,8 @@ static void job_do(struct sealer *s, struct job *job)
 		s->err = err;
 	else
 		s->err = kept_add(s, job->base, job->c.first_ns, job->c.last_ns);
+	if (!err && joints_add(s->joints, job->base))
+		s->err = -ENOMEM;
 	s->expire = true;
 	pthread_mutex_unlock(&s->mutex);
 	flowlog_expire(s->dir, s->o.flow_bytes);
@@ -223,7 +242,7 @@ static void *sealer_run(void *arg)
 	struct job *job;
 
 	pthread_mutex_lock(&s->mutex);
-	while (s->first || s->expire || !s->stop) {
+	while (s->first || s->expire || joints_due(s->joints) || !s->stop) {
 		if (s->expire) {
 			s->expire = false;
 			expire(s);
@@ -237,6 +256,8 @@ static void *sealer_run(void *arg)
 			pthread_mutex_unlock(&s->mutex);
 			job_do(s, job);
 			pthread_mutex_lock(&s->mutex);
+		} else if (joints_due(s->joints)) {
+			joints_work(s);
 		} else if (s->stop || age_one(s)) {
 			pthread_cond_wait(&s->wake, &s->mutex);
 		}
@@ -256,6 +277,8 @@ static int inventory(struct sealer *s, __u64 *recovered)
 		struct index index;
 		const char *why;
 
+		if (!name->plain && !name->zstd && !name->secret && !name->index && !name->journal)
+			continue;
 		if (name->journal && !name->index) {
 			if (!segment_recover(s->path, s->dir, name->base))
 				(*recovered)++;
@@ -287,7 +310,13 @@ int sealer_start(struct sealer **sealer, const struct segments_options *options,
 	pthread_cond_init(&s->wake, NULL);
 	pthread_cond_init(&s->taken, NULL);
 	*sealer = s;
+	store_tidy(dir);
 	err = inventory(s, recovered);
+	s->joints = err ? NULL : joints_open(dir, s->path);
+	if (s->joints)
+		s->joint_bytes = joints_bytes(s->joints);
+	else if (!err)
+		err = -ENOMEM;
 	if (err) {
 		log_error("%s: %s", path, strerror(-err));
 		return err;
@@ -334,7 +363,7 @@ void sealer_expire(struct sealer *s, __u64 now_ns, __u64 open_bytes)
 void sealer_stats(struct sealer *s, struct segments_stats *stats)
 {
 	pthread_mutex_lock(&s->mutex);
-	stats->disk_bytes = s->bytes;
+	stats->disk_bytes = s->bytes + s->joint_bytes;
 	stats->files = s->kept_n;
 	stats->deleted = s->deleted;
 	stats->oldest_ns = stats->newest_ns = 0;
@@ -363,6 +392,7 @@ int sealer_stop(struct sealer *s)
 	pthread_mutex_destroy(&s->mutex);
 	pthread_cond_destroy(&s->wake);
 	pthread_cond_destroy(&s->taken);
+	joints_close(s->joints);
 	free(s->kept);
 	free(s);
 	return err;

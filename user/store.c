@@ -7,9 +7,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include "catalog.h"
+#include "checked.h"
 #include "store.h"
 #include "stored.h"
 
@@ -65,8 +67,14 @@ static int name_note(struct store_names *names, const char *file)
 	name.secret_zstd = !strcmp(dot, STORE_SECRET_ZSTD);
 	name.index = !strcmp(dot, STORE_INDEX);
 	name.journal = !strcmp(dot, STORE_JOURNAL);
+	if (!strncmp(dot, STORE_JOINT, sizeof(STORE_JOINT) - 1)) {
+		const char *level = dot + sizeof(STORE_JOINT) - 1;
+
+		name.joints =
+			*level >= '1' && *level <= '9' && !level[1] ? 1U << (*level - '0') : 0;
+	}
 	if (!name.plain && !name.zstd && !name.secret && !name.secret_zstd && !name.index &&
-	    !name.journal)
+	    !name.journal && !name.joints)
 		return 0;
 	if (array_grow((void **)&names->at, &names->room, names->n + 1, sizeof(*names->at)))
 		return -ENOMEM;
@@ -95,6 +103,7 @@ static void names_fold(struct store_names *names)
 		to->secret_zstd |= from->secret_zstd;
 		to->index |= from->index;
 		to->journal |= from->journal;
+		to->joints |= from->joints;
 	}
 	names->n = n + 1;
 }
@@ -142,22 +151,24 @@ int store_put(int fd, const void *at, size_t size, __u64 offset)
 	return 0;
 }
 
-int store_write(int dir, const char *name, const void *at, size_t size)
+int store_begin(int dir, const char *name)
 {
 	char text[STORE_NAME_MAX + 16];
-	struct stored stored = {};
-	int fd, err;
+	int fd;
 
-	store_file(text, name, ".new");
-	fd = openat(dir, text, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-	if (fd < 0)
-		return -errno;
-	err = stored_begin(&stored, fd);
-	if (!err)
-		err = stored_put(&stored, at, size, 0);
-	if (!err)
-		err = stored_end(&stored);
-	stored_free(&stored);
+	if (secret_writing())
+		fd = memfd_create(name, MFD_CLOEXEC);
+	else
+		fd = openat(dir, store_file(text, name, STORE_NEW),
+			    O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+	return fd < 0 ? -errno : fd;
+}
+
+static int new_end(int dir, const char *name, int fd, int err)
+{
+	char text[STORE_NAME_MAX + 16];
+
+	store_file(text, name, STORE_NEW);
 	if (!err && fdatasync(fd))
 		err = -errno;
 	if (close(fd) && !err)
@@ -167,4 +178,64 @@ int store_write(int dir, const char *name, const void *at, size_t size)
 	if (err)
 		unlinkat(dir, text, 0);
 	return err;
+}
+
+int store_end(int dir, const char *name, int fd, int err)
+{
+	struct checked file;
+
+	if (!secret_writing())
+		return new_end(dir, name, fd, err);
+	if (err) {
+		close(fd);
+		return err;
+	}
+	err = checked_open(&file, fd);
+	if (!err)
+		err = store_write(dir, name, file.at, file.size);
+	checked_close(&file);
+	return err;
+}
+
+int store_write(int dir, const char *name, const void *at, size_t size)
+{
+	char text[STORE_NAME_MAX + 16];
+	struct stored stored = {};
+	int fd = openat(dir, store_file(text, name, STORE_NEW),
+			O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600),
+	    err;
+
+	if (fd < 0)
+		return -errno;
+	err = stored_begin(&stored, fd);
+	if (!err)
+		err = stored_put(&stored, at, size, 0);
+	if (!err)
+		err = stored_end(&stored);
+	stored_free(&stored);
+	return new_end(dir, name, fd, err);
+}
+
+int store_tidy(int dir)
+{
+	int fd = openat(dir, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC), err = 0;
+	const size_t end = sizeof(STORE_NEW) - 1;
+	struct dirent *entry;
+	DIR *stream;
+
+	stream = fd < 0 ? NULL : fdopendir(fd);
+	if (!stream) {
+		err = -errno;
+		if (fd >= 0)
+			close(fd);
+		return err;
+	}
+	while ((entry = readdir(stream))) {
+		size_t len = strlen(entry->d_name);
+
+		if (len > end && !strcmp(entry->d_name + len - end, STORE_NEW))
+			unlinkat(dir, entry->d_name, 0);
+	}
+	closedir(stream);
+	return 0;
 }

@@ -17,12 +17,15 @@
 #define STORE_INDEX ".index"
 #define STORE_JOURNAL ".journal"
 #define STORE_FLOWS ".flows"
+#define STORE_NEW ".new"     /* what is not whole yet */
+#define STORE_JOINT ".joint" /* and the level */
 
 #define STORE_BOUND (4U << 20) /* bytes of encrypted packets that are open at once */
 
 struct store_name {
 	char base[STORE_NAME_MAX];
 	bool plain, zstd, secret, secret_zstd, index, journal;
+	__u16 joints; /* bits: of which levels one is called like it */
 };
 
 struct store_names {
@@ -49,6 +52,16 @@ const char *store_file(char text[STORE_NAME_MAX + 16], const char *base, const c
  * process writes with a key. -errno.
  */
 int store_write(int dir, const char *name, const void *at, size_t size);
+
+/*
+ * The same in parts: a descriptor to write to anywhere, and then it takes its name unless `err`.
+ * What will be encrypted is in memory until then. -errno.
+ */
+int store_begin(int dir, const char *name);
+int store_end(int dir, const char *name, int fd, int err);
+
+/* What a process that died was writing; nobody may be writing now. -errno. */
+int store_tidy(int dir);
 
 /* Writes all of it at an offset. -errno. */
 int store_put(int fd, const void *at, size_t size, __u64 offset);

@@ -1,0 +1,597 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/* Joint indexes written: sorted keys of several files merged into one, in memory that is bounded.
+ *
+ * What is merged is read where it is, in order; what comes of it is written as it comes. In memory
+ * are a buffer, the checksums, and of one kind of key the first of each block.
+ */
+#define _GNU_SOURCE 1
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <xxhash.h>
+
+#include "joint.h"
+#include "text.h"
+
+#define BUFFER (16U * JOINT_PAGE)
+
+struct source {
+	struct joint_source *of;
+	bool is_joint, opened;
+	struct index index;
+	struct joint joint;
+	__s32 *map; /* new numbers of its members; -1: not alive */
+
+	/* names of an index, as its devices have them, sorted; the other keys are as they should be */
+	unsigned char (*names[2])[CATALOG_NAME_MAX];
+	__u32 names_n[2];
+
+	/* of the kind that is merged */
+	const unsigned char *key; /* the next; NULL: no more */
+	__u64 head; /* its first eight bytes, as a number: most comparisons end here */
+	__u32 next, n;
+	struct joint_walk walk;
+};
+
+struct writer {
+	int fd;
+	__u64 at; /* of the file, before the buffer */
+	unsigned char buffer[BUFFER];
+	__u32 used;
+	__u32 *sums, sums_n, sums_room;
+	struct index_section parts[JOINT_PARTS_NR];
+
+	struct source *sources;
+	unsigned sources_n, level;
+	__u32 members, words;
+	__u64 *set;
+	unsigned char *packed; /* a set as it is written */
+
+	/* of the kind that is merged */
+	unsigned char last[JOINT_KEY_MOST];
+	struct text directory;
+	__u32 keys;
+	int err;
+};
+
+/* ---- bytes ------------------------------------------------------------------------------------ */
+
+static void buffer_flush(struct writer *w)
+{
+	__u32 pages = (w->used + JOINT_PAGE - 1) / JOINT_PAGE;
+
+	if (w->err)
+		return;
+	if (array_grow((void **)&w->sums, &w->sums_room, w->sums_n + pages, sizeof(*w->sums))) {
+		w->err = -ENOMEM;
+		return;
+	}
+	checked_sums(w->buffer, w->used, JOINT_PAGE, w->sums + w->sums_n);
+	w->sums_n += pages;
+	w->err = store_put(w->fd, w->buffer, w->used, w->at);
+	w->at += w->used;
+	w->used = 0;
+}
+
+static void put(struct writer *w, const void *bytes, size_t size)
+{
+	const unsigned char *from = bytes;
+
+	while (size && !w->err) {
+		size_t now = size < BUFFER - w->used ? size : BUFFER - w->used;
+
+		memcpy(w->buffer + w->used, from, now);
+		w->used += (__u32)now;
+		from += now;
+		size -= now;
+		if (w->used == BUFFER)
+			buffer_flush(w);
+	}
+}
+
+static void put_number(struct writer *w, __u64 value)
+{
+	unsigned char bytes[VARINT_MAX];
+
+	put(w, bytes, (size_t)(put_varint(bytes, value) - bytes));
+}
+
+static void part_begin(struct writer *w, unsigned part)
+{
+	w->parts[part].offset = w->at + w->used;
+	w->parts[part].count = 0;
+}
+
+static void part_end(struct writer *w, unsigned part)
+{
+	w->parts[part].bytes = w->at + w->used - w->parts[part].offset;
+}
+
+/* ---- members ---------------------------------------------------------------------------------- */
+
+static struct joint_member member_of(const struct source *s, __u32 member)
+{
+	const struct catalog *about = &s->index.about;
+
+	if (s->is_joint)
+		return joint_member(&s->joint, member);
+	return (struct joint_member){ .base = s->of->base,
+				      .class_name = about->class_name,
+				      .host = about->host,
+				      .first_ns = about->first_ns,
+				      .last_ns = about->last_ns,
+				      .first_stamp = about->first_stamp,
+				      .last_stamp = about->last_stamp,
+				      .packets = s->index.packets };
+}
+
+static __u32 members_of(const struct source *s)
+{
+	return s->is_joint ? s->joint.members : 1;
+}
+
+/* The number of a class and host, of which there are few. */
+static __s64 origin_find(struct text *origins, const struct joint_member *m)
+{
+	char origin[JOINT_ORIGIN_BYTES] = "";
+	__u32 n = (__u32)(origins->len / JOINT_ORIGIN_BYTES);
+
+	memcpy(origin, m->class_name, strnlen(m->class_name, 31));
+	memcpy(origin + 32, m->host, strnlen(m->host, CATALOG_NAME_MAX - 1));
+	for (__u32 i = 0; i < n; i++)
+		if (!memcmp(origins->at + i * (size_t)JOINT_ORIGIN_BYTES, origin, sizeof(origin)))
+			return i;
+	text_add(origins, origin, sizeof(origin));
+	return origins->err ? -ENOMEM : (__s64)n;
+}
+
+static void member_put(struct writer *w, const struct joint_member *m, __u32 origin)
+{
+	unsigned char at[JOINT_MEMBER_BYTES] = {}, *numbers = at + STORE_NAME_MAX;
+
+	memcpy(at, m->base, strnlen(m->base, STORE_NAME_MAX - 1));
+	put_u64(numbers, m->first_ns);
+	put_u64(numbers + 8, m->last_ns);
+	put_u64(numbers + 16, m->first_stamp);
+	put_u64(numbers + 24, m->last_stamp);
+	put_u32(numbers + 32, m->packets);
+	put_u32(numbers + 36, origin);
+	put(w, at, sizeof(at));
+	w->parts[JOINT_MEMBERS].count++;
+}
+
+static void members_put(struct writer *w)
+{
+	struct text origins = {};
+
+	part_begin(w, JOINT_MEMBERS);
+	for (unsigned i = 0; i < w->sources_n; i++)
+		for (__u32 n = 0; n < members_of(&w->sources[i]) && !w->err; n++) {
+			struct joint_member m = member_of(&w->sources[i], n);
+			__s64 origin = 0;
+
+			if (w->sources[i].map[n] >= 0)
+				origin = origin_find(&origins, &m);
+			if (origin < 0)
+				w->err = (int)origin;
+			else if (w->sources[i].map[n] >= 0)
+				member_put(w, &m, (__u32)origin);
+		}
+	part_end(w, JOINT_MEMBERS);
+	part_begin(w, JOINT_ORIGINS);
+	w->parts[JOINT_ORIGINS].count = (__u32)(origins.len / JOINT_ORIGIN_BYTES);
+	put(w, origins.at, origins.len);
+	part_end(w, JOINT_ORIGINS);
+	text_free(&origins);
+}
+
+static void gap_put(struct writer *w, __s32 member, const struct catalog_gap *g, const char *node)
+{
+	unsigned char at[JOINT_GAP_BYTES] = {};
+
+	if (member < 0)
+		return;
+	put_u32(at, (__u32)member);
+	put_u32(at + 4, g->node);
+	put_u64(at + 8, g->from_ns);
+	put_u64(at + 16, g->to_ns);
+	put_u64(at + 24, g->packets);
+	put_u64(at + 32, g->bytes);
+	memcpy(at + 40, g->reason, strnlen(g->reason, CATALOG_NAME_MAX - 1));
+	memcpy(at + 40 + CATALOG_NAME_MAX, node, strnlen(node, CATALOG_NAME_MAX - 1));
+	put(w, at, sizeof(at));
+	w->parts[JOINT_GAPS].count++;
+}
+
+static int gaps_put_of(struct writer *w, struct source *s)
+{
+	const struct catalog *about = &s->index.about;
+	struct joint_gap gap;
+
+	for (__u32 i = 0; s->is_joint && i < s->joint.parts[JOINT_GAPS].count; i++) {
+		if (joint_gap(&s->joint, i, &gap))
+			return -EBADMSG;
+		gap_put(w, s->map[gap.member], &gap.gap, gap.node);
+	}
+	for (__u32 i = 0; !s->is_joint && i < about->gaps_n; i++)
+		gap_put(w, s->map[0], &about->gaps[i],
+			catalog_node_name(about, about->gaps[i].node));
+	return 0;
+}
+
+/* ---- keys ------------------------------------------------------------------------------------- */
+
+static void key_head(struct source *s, unsigned bytes)
+{
+	__u64 head = 0;
+
+	memcpy(&head, s->key, bytes < 8 ? bytes : 8);
+	s->head = be64toh(head);
+}
+
+/* The next key of a source. -EBADMSG: it has none that can be read. */
+static int key_next(struct source *s, unsigned kind)
+{
+	unsigned bytes = joint_key_bytes(kind);
+	int got;
+
+	if (s->is_joint) {
+		got = joint_walk_next(&s->walk);
+		s->key = got > 0 ? s->walk.key : NULL;
+		if (got < 0)
+			return got;
+	} else if (s->next == s->n) {
+		s->key = NULL;
+	} else if (kind >= KEYS_NR) {
+		s->key = s->names[kind - KEYS_NR][s->next++];
+	} else {
+		s->key = index_key(&s->index, kind, s->next++);
+		if (!s->key)
+			return -EBADMSG;
+	}
+	if (s->key)
+		key_head(s, bytes);
+	return 0;
+}
+
+static int key_first(struct source *s, unsigned kind)
+{
+	int err = 0;
+
+	s->next = 0;
+	if (s->is_joint)
+		err = joint_walk(&s->walk, &s->joint, kind, NULL);
+	else
+		s->n = kind < KEYS_NR ? s->index.parts[PART_KEYS + kind].count
+				      : s->names_n[kind - KEYS_NR];
+	return err ? err : key_next(s, kind);
+}
+
+static int key_compare(const struct source *a, const struct source *b, unsigned bytes)
+{
+	if (a->head != b->head)
+		return a->head < b->head ? -1 : 1;
+	return bytes > 8 ? memcmp(a->key, b->key, bytes) : 0;
+}
+
+/* The least of all, which several may have; NULL: no more. */
+static struct source *key_least(struct writer *w, unsigned bytes)
+{
+	struct source *least = NULL;
+
+	for (unsigned i = 0; i < w->sources_n; i++) {
+		struct source *s = &w->sources[i];
+
+		if (s->key && (!least || key_compare(s, least, bytes) < 0))
+			least = s;
+	}
+	return least;
+}
+
+/* As joint_walk_set() reads it: of three ways the shortest. */
+static void set_put(struct writer *w)
+{
+	__u32 bytes = (w->members + 7) / 8, last = 0, n = 0;
+	unsigned char *to = w->packed;
+
+	for (__u32 i = 0; i < w->words; i++)
+		n += (__u32)__builtin_popcountll(w->set[i]);
+	for (__u32 i = 0; i < w->words && to - w->packed <= bytes; i++)
+		for (__u64 bits = w->set[i]; bits; bits &= bits - 1) {
+			__u32 member = i * 64 + (__u32)__builtin_ctzll(bits);
+
+			to = put_varint(to, member - last);
+			last = member;
+		}
+	if (n == 1) {
+		put_number(w, (__u64)last << 1 | 1);
+	} else if (to - w->packed <= bytes) {
+		put_number(w, (__u64)n << 1);
+		put(w, w->packed, (size_t)(to - w->packed));
+	} else {
+		put_number(w, 0);
+		for (__u32 i = 0; i < bytes; i++)
+			w->packed[i] = (unsigned char)(w->set[i / 8] >> i % 8 * 8);
+		put(w, w->packed, bytes);
+	}
+}
+
+static __u32 number_of(const unsigned char *key, unsigned bytes)
+{
+	__u32 value = 0;
+
+	for (unsigned i = 0; i < bytes; i++)
+		value = value << 8 | key[i];
+	return value;
+}
+
+static void key_put(struct writer *w, unsigned part, const unsigned char *key, unsigned bytes)
+{
+	unsigned char place[4];
+	unsigned shared = 0, end = bytes;
+	__u64 offset = w->at + w->used - w->parts[part].offset;
+
+	if (w->keys++ % JOINT_BLOCK == 0) {
+		if (offset > ~0U)
+			w->err = -EFBIG;
+		put_u32(place, (__u32)offset);
+		text_add(&w->directory, key, bytes);
+		text_add(&w->directory, place, sizeof(place));
+		memset(w->last, 0, sizeof(w->last));
+	}
+	if (bytes <= 4) {
+		put_number(w, number_of(key, bytes) - number_of(w->last, bytes));
+	} else {
+		while (shared < bytes && key[shared] == w->last[shared])
+			shared++;
+		while (end > shared && !key[end - 1])
+			end--;
+		put_number(w, shared);
+		put_number(w, end - shared);
+		put(w, key + shared, end - shared);
+	}
+	memcpy(w->last, key, bytes);
+}
+
+/* Those who have the key give their members to the set, and go on to their next. */
+static int key_take(struct writer *w, unsigned kind, const unsigned char *key, __u64 head)
+{
+	unsigned bytes = joint_key_bytes(kind);
+	int err = 0;
+
+	for (unsigned i = 0; i < w->sources_n && !err; i++) {
+		struct source *s = &w->sources[i];
+
+		if (!s->key || s->head != head || (bytes > 8 && memcmp(s->key, key, bytes)))
+			continue;
+		if (s->is_joint)
+			err = joint_walk_set(&s->walk, s->map, w->set);
+		else
+			joint_set(w->set, (__u32)s->map[0]);
+		if (!err)
+			err = key_next(s, kind);
+		/* What is not in order would not be found again. */
+		if (!err && s->key && memcmp(s->key, key, bytes) <= 0)
+			err = -EBADMSG;
+		if (err == -EBADMSG)
+			s->of->err = err;
+	}
+	return err;
+}
+
+static bool set_any(const struct writer *w)
+{
+	for (__u32 i = 0; i < w->words; i++)
+		if (w->set[i])
+			return true;
+	return false;
+}
+
+static int kind_put(struct writer *w, unsigned kind)
+{
+	unsigned part = JOINT_KEYS + kind, bytes = joint_key_bytes(kind);
+	unsigned char key[JOINT_KEY_MOST];
+	const struct source *least;
+	int err = 0;
+
+	part_begin(w, part);
+	w->keys = 0;
+	w->directory.len = 0;
+	for (unsigned i = 0; i < w->sources_n && !err; i++) {
+		err = key_first(&w->sources[i], kind);
+		if (err == -EBADMSG)
+			w->sources[i].of->err = err;
+	}
+	while (!err && !w->err && (least = key_least(w, bytes))) {
+		memcpy(key, least->key, bytes);
+		memset(w->set, 0, w->words * sizeof(*w->set));
+		err = key_take(w, kind, key, least->head);
+		if (err || !set_any(w)) /* only of those that are deleted */
+			continue;
+		key_put(w, part, key, bytes);
+		set_put(w);
+	}
+	put(w, w->directory.at, w->directory.len);
+	w->parts[part].count = w->keys;
+	part_end(w, part);
+	return err ? err : w->directory.err;
+}
+
+/* ---- the file --------------------------------------------------------------------------------- */
+
+/* Behind everything, the checksums of it; before it the head, which has theirs. */
+static void head_put(struct writer *w)
+{
+	unsigned char head[JOINT_HEAD] = {}, *at = head + 40;
+
+	buffer_flush(w);
+	for (__u32 i = 0; i < w->sums_n; i++)
+		put_u32(&w->sums[i], w->sums[i]);
+	if (!w->err)
+		w->err = store_put(w->fd, w->sums, w->sums_n * 4ULL, w->at);
+	w->at += w->sums_n * 4ULL;
+	memcpy(head, JOINT_MAGIC, 8);
+	put_u32(head + 8, JOINT_VERSION);
+	put_u32(head + 12, JOINT_PARTS_NR);
+	put_u64(head + 16, w->at);
+	put_u64(head + 24, XXH64(w->sums, w->sums_n * 4ULL, 0));
+	put_u32(head + 32, w->level);
+	put_u32(head + 36, w->members);
+	for (unsigned i = 0; i < JOINT_PARTS_NR; i++, at += 20) {
+		put_u64(at, w->parts[i].offset);
+		put_u64(at + 8, w->parts[i].bytes);
+		put_u32(at + 16, w->parts[i].count);
+	}
+	put_u64(head + JOINT_HEAD - 8, XXH64(head, JOINT_HEAD - 8, 0));
+	if (!w->err)
+		w->err = store_put(w->fd, head, sizeof(head), 0);
+}
+
+_Static_assert(40 + 20 * JOINT_PARTS_NR <= JOINT_HEAD - 8, "the head has room for its sections");
+
+static int file_put(struct writer *w)
+{
+	int err = 0;
+
+	w->at = JOINT_HEAD;
+	members_put(w);
+	part_begin(w, JOINT_GAPS);
+	for (unsigned i = 0; i < w->sources_n && !err; i++) {
+		err = gaps_put_of(w, &w->sources[i]);
+		if (err)
+			w->sources[i].of->err = err;
+	}
+	part_end(w, JOINT_GAPS);
+	for (unsigned kind = 0; kind < JOINT_KEYS_NR && !err && !w->err; kind++)
+		err = kind_put(w, kind);
+	if (!err)
+		head_put(w);
+	return err ? err : w->err;
+}
+
+static int write_whole(struct writer *w, int dir, const char *name)
+{
+	int err;
+
+	w->words = (w->members + 63) / 64;
+	w->set = calloc(w->words, sizeof(*w->set));
+	/* A list is given up when it is longer than the bits, at the end of a word of them. */
+	w->packed = malloc(w->members / 8 + 64 * VARINT_MAX + 8);
+	w->fd = store_begin(dir, name);
+	if (w->fd < 0)
+		return w->fd;
+	err = w->set && w->packed ? file_put(w) : -ENOMEM;
+	return store_end(dir, name, w->fd, err);
+}
+
+/* ---- what it is made of ----------------------------------------------------------------------- */
+
+static int name_compare(const void *a, const void *b)
+{
+	return memcmp(a, b, CATALOG_NAME_MAX);
+}
+
+/* Each name once, in order. */
+static int names_make(struct source *s)
+{
+	const struct catalog *about = &s->index.about;
+
+	for (int kind = 0; kind < 2; kind++) {
+		unsigned char(*at)[CATALOG_NAME_MAX] =
+			calloc(about->devices_n + 1ULL, CATALOG_NAME_MAX);
+		__u32 n = 0;
+
+		s->names[kind] = at;
+		if (!at)
+			return -ENOMEM;
+		for (__u32 i = 0; i < about->devices_n; i++) {
+			const struct catalog_device *d = &about->devices[i];
+			const char *name = kind ? d->name : d->node_name;
+
+			memcpy(at[i], name, strnlen(name, CATALOG_NAME_MAX - 1));
+		}
+		qsort(at, about->devices_n, CATALOG_NAME_MAX, name_compare);
+		for (__u32 i = 0; i < about->devices_n; i++)
+			if (!n || name_compare(at[n - 1], at[i]))
+				memmove(at[n++], at[i], CATALOG_NAME_MAX);
+		s->names_n[kind] = n;
+	}
+	return 0;
+}
+
+static int source_open(struct source *s, int dir, unsigned level)
+{
+	const char *why;
+	int err;
+
+	s->is_joint = level > 1;
+	err = s->is_joint ? joint_open(&s->joint, dir, s->of->base, level - 1, &why)
+			  : index_open(&s->index, dir, s->of->base, &why);
+	s->opened = !err;
+	if (!err && !s->is_joint)
+		err = names_make(s);
+	if (!err) {
+		s->map = malloc((members_of(s) + 1ULL) * sizeof(*s->map));
+		err = s->map ? 0 : -ENOMEM;
+	}
+	if (err)
+		s->of->err = err;
+	return err;
+}
+
+static void source_close(struct source *s)
+{
+	if (s->opened && s->is_joint)
+		joint_close(&s->joint);
+	else if (s->opened)
+		index_close(&s->index);
+	free(s->names[0]);
+	free(s->names[1]);
+	free(s->map);
+}
+
+int joint_write(int dir, unsigned level, struct joint_source *sources, unsigned n,
+		bool (*alive)(void *ctx, const char *base), void *ctx, char base[STORE_NAME_MAX],
+		__u64 *bytes)
+{
+	struct writer *w = calloc(1, sizeof(*w));
+	char name[STORE_NAME_MAX + 16];
+	int err;
+
+	if (!w)
+		return -ENOMEM;
+	w->level = level;
+	w->sources = calloc(n, sizeof(*w->sources));
+	err = w->sources ? 0 : -ENOMEM;
+	for (; !err && w->sources_n < n; w->sources_n++) {
+		struct source *s = &w->sources[w->sources_n];
+
+		s->of = &sources[w->sources_n];
+		err = source_open(s, dir, level);
+		for (__u32 i = 0; !err && i < members_of(s); i++) {
+			const char *member = member_of(s, i).base;
+			bool is = alive(ctx, member);
+
+			if (is && !w->members)
+				strcpy(base, member);
+			s->map[i] = is ? (__s32)w->members++ : -1;
+		}
+	}
+	if (!err && !w->members)
+		err = -ENOENT;
+	if (!err)
+		err = write_whole(w, dir, joint_file(name, base, level));
+	*bytes = w->at;
+	for (unsigned i = 0; w->sources && i < n; i++)
+		source_close(&w->sources[i]);
+	text_free(&w->directory);
+	free(w->sources);
+	free(w->sums);
+	free(w->set);
+	free(w->packed);
+	free(w);
+	return err;
+}
