@@ -172,6 +172,21 @@ struct caused {
 };
 
 /*
+ * The sender was a node here, and what it left is not there any more: too many flows at once.
+ * Its clock as it stands is later than what was sent, so order holds.
+ */
+static __always_inline void send_evicted(const struct flow *f, struct send_found *found)
+{
+	struct clock *sender = clock_get(f->peer_clock);
+
+	if (!sender)
+		return;
+	found->stamp = READ_ONCE(sender->now);
+	found->clock = f->peer_clock;
+	found->forgotten = 1;
+}
+
+/*
  * What came with a received packet: from a sender on this host, in the packet itself, or
  * both. In TCP what was carried is the last there was on the flow, not only this segment's:
  * the rest of a burst carries nothing.
@@ -189,6 +204,8 @@ __checked int event_cause(struct pkt *p, struct flow *f, __u32 type, __u32 seq, 
 		return 0;
 	by_seq = p->key.proto == IPPROTO_TCP && !(p->tcp_flags & TCP_RST);
 	send_find(p, by_seq, seq, &found);
+	if (!found.stamp && f->peer_clocked)
+		send_evicted(f, &found);
 	why->carried = found.stamp;
 	why->cause = found.forgotten ? 0 : found.stamp;
 	if (found.stamp) {

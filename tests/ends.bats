@@ -115,6 +115,17 @@ named() { # SELECTOR
 	expect 1 '.type == "node-up"'
 }
 
+@test "two names for one node are refused, whichever way they are given, and the same one twice is not" {
+	run -2 --separate-stderr tm up -n netns:server -n x=netns:server
+	[[ $stderr == *'x: is node server already, by an -n before it, and has one name'* ]]
+	nothing_attached
+	run -2 --separate-stderr tm trace -n x=netns:server -n y=path:/run/netns/server
+	[[ $stderr == *'y: is node x already'* ]]
+	nothing_attached
+	tm up -n x=netns:server -n netns:server -n x=path:/run/netns/server
+	[ "$(tm show nodes --json | jq -r .node)" = x ]
+}
+
 # ARGS must be refused with this status and these words, and nothing may be left of them.
 refused() { # STATUS WORDS ARGS...
 	run --separate-stderr tm "${@:3}"

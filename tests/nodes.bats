@@ -405,3 +405,43 @@ node_shown() {
 @test "a namespace that appeared while there was only what up had made is followed by run" {
 	alone came_meanwhile
 }
+
+# A device of ours, chosen with -i, whose other end speaks.
+interface_make() {
+	node a
+	ip link add px type veth peer name w0 netns a
+	ip addr add 10.9.0.1/24 dev px
+	ip link set px up
+	ip -n a addr add 10.9.0.2/24 dev w0
+	ip -n a link set w0 up
+}
+
+@test "a device chosen with -i that goes is a node that goes, and others stay" {
+	interface_make
+	ip link add py type veth peer name w1 netns a
+	trace_start -i px -i py
+	ip link del px
+	await_line "$LOG" '"node-down".*"px"|"px".*"node-down"'
+	[ "$(tm show nodes --json | jq -r .node)" = py ]
+	trace_stop
+	ip link del py
+	expect 1 '.type == "node-down" and .node == "px"'
+	expect 0 '.type == "node-down" and .node == "py"'
+	valid
+}
+
+@test "a device that went while nobody looked, and one beside the host's own node, go too" {
+	interface_make
+	tm up -i px -n netns:a
+	ip link del px
+	trace_start
+	await_line "$LOG" '"px".*"node-down"|"node-down".*"px"'
+	trace_stop
+	tm down
+	ip link add px type veth peer name w0 netns a
+	trace_start -i px -n host
+	ip link del px
+	await_line "$LOG" '"px".*"node-down"|"node-down".*"px"'
+	[ "$(tm show nodes --json | jq -r .node)" = host ]
+	trace_stop
+}

@@ -184,6 +184,32 @@ static void test_cause(void)
 	fine();
 }
 
+/* What the sender left for the receiver was evicted before it was asked for. */
+static void test_cause_evicted(void)
+{
+	struct send_key key;
+	int sends = bpf_map__fd(r.skel->maps.sends);
+	__u64 sent;
+
+	rig_reset(&r);
+	pass(100, 10);
+	answer(500, 20);
+	request(110, 10);
+	sent = r.clocks[0].now;
+	r.clocks[1].now = RIG_BEGIN; /* the receiver is far behind again */
+	while (!bpf_map_get_next_key(sends, NULL, &key))
+		bpf_map_delete_elem(sends, &key);
+	arrive(110, 10);
+	rig_drain(&r);
+	ok(!r.events[r.events_n - 1].cause && r.events[r.events_n - 1].type == EVENT_recv,
+	   "a stamp that was evicted is not made up");
+	ok(r.clocks[1].now > sent, "but the sender is known for a node here, and its clock merged");
+	is_int(rig_count(&r, DIR_IN).reason.cause_forgotten, 1, "which is counted");
+	conn_udp(&r, &elsewhere, DIR_IN, 10);
+	is_int(rig_count(&r, DIR_IN).reason.cause_forgotten, 1,
+	       "who never was a node here is not taken for one");
+}
+
 /* Sent in three bursts, received after all of them. */
 static void test_cause_late(void)
 {
@@ -488,6 +514,7 @@ int main(void)
 	test_every_packet();
 	test_unread();
 	test_cause();
+	test_cause_evicted();
 	test_cause_late();
 	test_forgotten();
 	test_handshake();

@@ -253,3 +253,19 @@ with_caps() { # LIST COMMAND...
 	nothing_attached
 	[ "$(zstdcat "$DIR"/log/*.zst | grep -c '"send"')" -ge 5 ]
 }
+
+@test "a configuration may come through a pipe, and one that nobody writes to is not waited for" {
+	local began=$SECONDS
+
+	mkfifo "$DIR/pipe"
+	run -2 --separate-stderr timeout 20 "$TIDEMARK" run -c "$DIR/pipe" --check-config
+	[[ $stderr == *"$DIR/pipe: a pipe to which nobody has written for five seconds; give a file"* ]]
+	[ $((SECONDS - began)) -lt 15 ]
+	echo 'nodes: ["netns:a"]' >"$DIR/pipe" &
+	run -0 timeout 20 "$TIDEMARK" run -c "$DIR/pipe" --check-config
+	wait "$!"
+	run -2 --separate-stderr timeout 20 "$TIDEMARK" run --check-config -c <(echo 'nodes: [}')
+	[[ $stderr == *'tidemark: run: /dev/fd/'*':1:9: '* ]]
+	run -2 --separate-stderr timeout 20 "$TIDEMARK" run --check-config -c "$DIR"
+	[[ $stderr == *"$DIR: Is a directory"* ]]
+}

@@ -157,6 +157,17 @@ static void test_narrow(void)
 	stop(out, file);
 	ok(strstr(printed, "18446744073709551615") != NULL, "a number is never cut");
 	free(printed);
+	setenv("COLUMNS", "40", 1);
+	out = start(OUT_STREAM, &file);
+	fill(out, "web");
+	stop(out, file);
+	is_str(printed,
+	       "STAMP             NODE  FROM\n"
+	       "    PACKETS   BYTES\n"
+	       "18f3a2b4c5d60007  web   [200…:2]:443\n"
+	       "         12    1.5k\n",
+	       "what has no room even so goes on in the row's next line");
+	free(printed);
 	setenv("COLUMNS", "100", 1);
 }
 

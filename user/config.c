@@ -2,10 +2,14 @@
 /* The configuration file: read by libcyaml, with the place of everything that is refused. */
 #define _GNU_SOURCE 1
 #include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+#include <sys/stat.h>
+#include <unistd.h>
 #include <yaml.h>
 
 #include "config_api.h"
@@ -18,6 +22,7 @@
 
 /* A line of ours is short; a file of a megabyte is no configuration. */
 #define CONFIG_MOST (1 << 20)
+#define PIPE_WAIT_MS 5000
 
 static const cyaml_schema_value_t string = { CYAML_VALUE_STRING(CYAML_FLAG_POINTER, char, 1,
 								4096) };
@@ -341,29 +346,57 @@ int config_parse(struct config_file *file, const char *name, const char *text, s
 	return status;
 }
 
+/*
+ * Up to CONFIG_MOST bytes and one more. A pipe is read too (`-c <(...)`), but nobody may ever
+ * write to one: so it is waited for, a while.
+ */
+static ssize_t bytes_read(int fd, char *text)
+{
+	struct pollfd ready = { .fd = fd, .events = POLLIN };
+	size_t len = 0;
+	ssize_t got;
+	struct stat st;
+
+	if (fstat(fd, &st))
+		return -errno;
+	while (len <= CONFIG_MOST) {
+		if (!S_ISREG(st.st_mode) && poll(&ready, 1, PIPE_WAIT_MS) == 0)
+			return -ETIMEDOUT;
+		got = read(fd, text + len, CONFIG_MOST + 1 - len);
+		if (got < 0 && (errno == EINTR || errno == EAGAIN))
+			continue;
+		if (got <= 0)
+			return got < 0 ? -errno : (ssize_t)len;
+		len += got;
+	}
+	return -EFBIG;
+}
+
 /* Whole, or NULL, said; the caller's to free. */
 static char *file_read(const char *name, const char *remedy, size_t *len)
 {
-	FILE *from = fopen(name, "re");
+	int fd = open(name, O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
 	char *text;
+	ssize_t got;
 
-	if (!from) {
+	if (fd < 0) {
 		log_error("%s: %s%s", name, strerror(errno), remedy);
 		return NULL;
 	}
 	text = malloc(CONFIG_MOST + 1);
-	if (text)
-		*len = fread(text, 1, CONFIG_MOST + 1, from);
-	if (!text || ferror(from) || *len > CONFIG_MOST) {
-		log_error("%s: %s", name,
-			  !text		 ? "out of memory"
-			  : ferror(from) ? strerror(errno)
-					 : "larger than a megabyte, so no configuration");
-		free(text);
-		text = NULL;
+	got = text ? bytes_read(fd, text) : -ENOMEM;
+	close(fd);
+	if (got >= 0) {
+		*len = got;
+		return text;
 	}
-	fclose(from);
-	return text;
+	log_error("%s: %s", name,
+		  got == -ETIMEDOUT ? "a pipe to which nobody has written for five seconds; give a "
+				      "file"
+		  : got == -EFBIG   ? "larger than a megabyte, so no configuration"
+				    : strerror(-got));
+	free(text);
+	return NULL;
 }
 
 int config_load(struct config_file *file, const char *name)

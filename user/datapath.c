@@ -320,7 +320,7 @@ int datapath_up(struct tidemark *t, const struct datapath_options *o, bool tempo
 		err = discover_now(t, &choice, o->wait);
 	if (!err)
 		err = interfaces_add(t, o);
-	status = err ? exit_of(err) : o->wait ? 0 : datapath_skew(t, o);
+	status = err == -ENOTUNIQ ? 2 : err ? exit_of(err) : o->wait ? 0 : datapath_skew(t, o);
 	if (status) {
 		node_remove_all(t);
 		tidemark_destroy(t);

@@ -32,7 +32,11 @@ struct discover {
 	__u64 named_until_ns;	    /* runtimes may still write down who the newcomers are */
 	struct known *known;	    /* by inode: nodes that need not be asked who they are */
 	size_t known_n, known_size; /* a power of two */
+	__u64 own_key; /* under which the namespace of interfaces (-i) is watched, or 0 */
 };
+
+/* Of what watch_add() is given: no node's. */
+#define KEY_OWN (1ULL << 32)
 
 struct known {
 	__u64 inode; /* 0: free */
@@ -45,7 +49,9 @@ struct known {
 struct walk {
 	struct tidemark *t;
 	const struct discover_choice *choice;
-	struct discover *follow; /* NULL: nobody follows yet */
+	struct discover *follow;	 /* NULL: nobody follows yet */
+	const struct selector *selector; /* by which something is looked for, or NULL; */
+	__u32 first;			 /* nodes from here on were made by those before it */
 };
 
 static struct known *known_at(struct discover *d, __u64 inode)
@@ -115,6 +121,20 @@ static bool is_known(const struct walk *walk, __u64 inode)
 	return walk->follow && walk->follow->known_size && known_at(walk->follow, inode)->node;
 }
 
+/* Named twice, by two -n of one command: a node has one name, and we do not choose. */
+static int second_name(const struct walk *walk, __u32 id)
+{
+	struct node node;
+
+	if (!walk->selector || !walk->selector->name[0] || id < walk->first ||
+	    node_get(walk->t, id, &node) || !strcmp(node.name, walk->selector->name))
+		return 0;
+	log_error("%s: is node %s already, by an -n before it, and has one name; leave out one of "
+		  "the two",
+		  walk->selector->name, node.name);
+	return -ENOTUNIQ;
+}
+
 static int node_found(struct walk *walk, const struct netns_seen *seen, const char *name,
 		      __u32 flags)
 {
@@ -124,7 +144,7 @@ static int node_found(struct walk *walk, const struct netns_seen *seen, const ch
 	if (err == -EEXIST) {
 		if (walk->follow)
 			known_add(walk->follow, seen->inode, id);
-		return 0;
+		return second_name(walk, id);
 	}
 	if (err == -ENOENT || err == -ESRCH) /* it was just going */
 		return 0;
@@ -191,7 +211,7 @@ static void walk_all(struct walk *walk)
 int discover_now(struct tidemark *t, const struct discover_choice *wanted, bool wait)
 {
 	struct discover_choice settled = *wanted, *choice = &settled;
-	struct walk walk = { .t = t, .choice = choice };
+	struct walk walk = { .t = t, .choice = choice, .first = t->settings->next_node };
 	char words[512] = "";
 	int err = 0;
 
@@ -201,6 +221,8 @@ int discover_now(struct tidemark *t, const struct discover_choice *wanted, bool 
 	for (size_t i = 0; i < choice->selectors_n && !err; i++) {
 		const struct selector *selector = &choice->selectors[i];
 
+		walk.selector = selector;
+		*words = 0;
 		err = selector_each(selector, selector_found, &walk, words, sizeof(words));
 		if (!err)
 			continue;
@@ -286,8 +308,10 @@ static int follow_known(__u32 id, const struct node *node, void *ctx)
 	struct discover *d = ctx;
 	int fd;
 
-	if (node->flags & NODE_INTERFACE)
+	if (node->flags & NODE_INTERFACE) {
+		d->own_key = KEY_OWN;
 		return 0;
+	}
 	fd = node_open(node);
 	if (fd < 0) {
 		node_gone(d->t, id);
@@ -297,6 +321,26 @@ static int follow_known(__u32 id, const struct node *node, void *ctx)
 	follow_node(d, id, fd);
 	close(fd);
 	return 0;
+}
+
+/* Nodes that are interfaces go when those do. Their namespace is ours, and may be a node too. */
+static void follow_interfaces(struct discover *d)
+{
+	int fd = netns_open_pid(getpid()), err = fd < 0 ? fd : 0;
+	struct netns own;
+	__u32 id;
+
+	if (!err)
+		err = watch_add(d->watch, fd, KEY_OWN);
+	if (err == -EEXIST && !netns_identify(fd, &own) && !node_by_cookie(d->t, own.cookie, &id)) {
+		d->own_key = id;
+		err = 0;
+	}
+	if (fd >= 0)
+		close(fd);
+	if (err)
+		log_warn("interfaces: cannot follow them: %s", strerror(-err));
+	node_interface_gone(d->t, 0);
 }
 
 static int resync_one(__u32 id, const struct node *node, void *ctx)
@@ -314,10 +358,14 @@ static int watched(const struct watch_event *event, void *ctx)
 
 	switch (event->type) {
 	case WATCH_LINK_NEW:
-		node_link_new(d->t, event->key, event->link.ifindex);
+		if (event->key != KEY_OWN)
+			node_link_new(d->t, event->key, event->link.ifindex);
 		break;
 	case WATCH_LINK_GONE:
-		node_link_gone(d->t, event->key, event->link.ifindex);
+		if (d->own_key && event->key == d->own_key)
+			node_interface_gone(d->t, event->link.ifindex);
+		if (event->key != KEY_OWN)
+			node_link_gone(d->t, event->key, event->link.ifindex);
 		break;
 	case WATCH_NETNS_GONE:
 		node_gone(d->t, event->key);
@@ -330,6 +378,8 @@ static int watched(const struct watch_event *event, void *ctx)
 	case WATCH_RESYNC:
 		d->walk = true;
 		node_each(d->t, resync_one, d);
+		if (d->own_key)
+			node_interface_gone(d->t, 0);
 		break;
 	}
 	return 0;
@@ -364,6 +414,8 @@ struct discover *discover_open(struct tidemark *t, const struct discover_choice 
 		return NULL;
 	}
 	node_each(t, follow_known, d);
+	if (d->own_key)
+		follow_interfaces(d);
 	return d;
 }
 

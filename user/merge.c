@@ -278,10 +278,10 @@ static const struct out_column columns[] = {
 	[PROTO] = { .key = "proto" },
 	[SRC] = { .key = "src" },
 	[DST] = { .key = "dst" },
-	[BYTES] = { "bytes", "BYTES", 6, 0, OUT_RIGHT },
+	[BYTES] = { "bytes", "BYTES", 6, 0, OUT_RIGHT | OUT_OPTIONAL },
 	[WALL] = { "wall_difference_ns", "BY WALL", 8, 0, OUT_RIGHT },
 	[MOST] = { "latency_most_ns", "AT MOST", 8, 0, OUT_RIGHT },
-	[EDGE] = { "edge", "EDGE", 8, 0, 0 },
+	[EDGE] = { "edge", "EDGE", 7, 0, 0 },
 	{},
 };
 

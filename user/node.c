@@ -421,6 +421,38 @@ void node_gone(struct tidemark *t, __u32 id)
 	node_forget(t, id, &node);
 }
 
+static bool link_is_there(const struct link *links, size_t n, int ifindex)
+{
+	for (size_t i = 0; i < n; i++)
+		if (links[i].ifindex == ifindex)
+			return true;
+	return false;
+}
+
+void node_interface_gone(struct tidemark *t, int ifindex)
+{
+	struct attachment_key *keys;
+	struct link *links = NULL;
+	size_t n, links_n = 0;
+	struct node node;
+	__u64 own = 0;
+
+	if (netns_inode_pid(0, &own) || (!ifindex && link_list(&links, &links_n)))
+		return;
+	n = attachments_of(t, 0, &keys);
+	for (size_t i = 0; i < n; i++) {
+		/* The same number may be another device in another namespace. */
+		if (node_get(t, keys[i].node, &node) || !(node.flags & NODE_INTERFACE) ||
+		    node.inode != own)
+			continue;
+		if (ifindex ? (int)keys[i].ifindex == ifindex
+			    : !link_is_there(links, links_n, keys[i].ifindex))
+			node_gone(t, keys[i].node);
+	}
+	free(keys);
+	free(links);
+}
+
 int node_remove(struct tidemark *t, __u32 id)
 {
 	struct attachment_key *keys;

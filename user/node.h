@@ -34,6 +34,12 @@ int node_add_interface(struct tidemark *t, const char *device, const struct node
 int node_link_new(struct tidemark *t, __u32 id, int ifindex);
 void node_link_gone(struct tidemark *t, __u32 id, int ifindex);
 
+/*
+ * Interfaces of this namespace that are nodes (-i): that with this index has gone, or, with 0,
+ * those that are not there any more.
+ */
+void node_interface_gone(struct tidemark *t, int ifindex);
+
 /* The namespace is no more: its devices went with it. */
 void node_gone(struct tidemark *t, __u32 id);
 

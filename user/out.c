@@ -15,7 +15,8 @@
 
 #define SCREEN_DEFAULT 100
 #define SCREEN_LEAST 20
-#define GAP 2 /* blanks between columns */
+#define GAP 2	 /* blanks between columns */
+#define INDENT 4 /* and before those that have no room on a row's first line */
 
 /* A field's text, already in its final form, inside out->text. */
 struct cell {
@@ -37,6 +38,7 @@ struct out {
 	uint8_t *colours;   /* one per row */
 	size_t rows, size;
 	unsigned *widths; /* as shown; 0: not shown */
+	bool *folds;	  /* begins another line of the row */
 	struct text line;
 };
 
@@ -118,6 +120,7 @@ struct out *out_open(FILE *file, const struct out_column *columns, unsigned flag
 	out->colour = !out->json && colour_wanted(file);
 	out->lines = isatty(fileno(file));
 	out->widths = calloc(out->n, sizeof(*out->widths));
+	out->folds = calloc(out->n, sizeof(*out->folds));
 	row_start(out);
 	if (!out->widths || out->err) {
 		out_close(out);
@@ -406,6 +409,10 @@ static void row_write_table(struct out *out, const struct cell *cells, enum out_
 
 		if (!room)
 			continue;
+		if (out->folds[i]) {
+			text_add_char(&out->line, '\n');
+			pending = INDENT;
+		}
 		if (!cells) {
 			bytes = column->heading;
 			len = width = strlen(bytes);
@@ -467,6 +474,24 @@ static bool widths_narrow(struct out *out, unsigned excess)
 	return true;
 }
 
+/* What has no room even so goes on in another line: nothing is wider than the screen, but a number
+ * that is.
+ */
+static void widths_fold(struct out *out, unsigned screen)
+{
+	unsigned at = 0;
+
+	for (unsigned i = 0; i < out->n; i++) {
+		out->folds[i] = false;
+		if (!out->widths[i])
+			continue;
+		if (!(out->columns[i].flags & OUT_RIGHT) && out->widths[i] > screen - INDENT)
+			out->widths[i] = screen - INDENT;
+		out->folds[i] = at && at + GAP + out->widths[i] > screen;
+		at = out->folds[i] ? INDENT + out->widths[i] : at + (at ? GAP : 0) + out->widths[i];
+	}
+}
+
 /* Narrow first, and leave columns out, rightmost first, only when narrowing is not enough. */
 static void widths_fit(struct out *out)
 {
@@ -484,8 +509,10 @@ static void widths_fit(struct out *out)
 			return;
 		while (keep && !(out->columns[keep - 1].flags & OUT_OPTIONAL))
 			keep--;
-		if (!keep)
+		if (!keep) {
+			widths_fold(out, screen);
 			return;
+		}
 		keep--;
 	}
 }
@@ -548,6 +575,7 @@ int out_close(struct out *out)
 	free(out->cells);
 	free(out->colours);
 	free(out->widths);
+	free(out->folds);
 	free(out);
 	return err;
 }

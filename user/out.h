@@ -16,7 +16,9 @@
 #define OUT_JSON (1U << 0)   /* one object per line instead of a table */
 #define OUT_STREAM (1U << 1) /* rows appear as they come; without it, they are kept */
 
-/* How a column behaves. */
+/* How a column behaves. When the screen is too narrow for all that must stay, a row has more lines
+ * than one.
+ */
 #define OUT_RIGHT (1U << 0)    /* for numbers */
 #define OUT_OPTIONAL (1U << 1) /* left out, rightmost first, when the screen is too narrow */
 

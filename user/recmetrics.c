@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /* Recording and queries, as metrics and as the daemon's status has them. */
 #include <stdio.h>
+#include <stdlib.h>
 
 #include "metrics.h"
 #include "recmetrics.h"
@@ -52,6 +53,28 @@ static void metric_ppm(struct text *text, __u64 ppm)
 FAMILIES(X)
 #undef X
 
+/* Every class as it is at one moment: each family tells of the same, and reads no map again. */
+struct scrape {
+	struct {
+		struct class class;
+		struct tally tally;
+		struct retention held;
+	} all[CLASSES + 1];
+	size_t n;
+};
+
+static void class_take(const struct class *c, const struct tally *n, const struct retention *held,
+		       void *ctx)
+{
+	struct scrape *scrape = ctx;
+
+	if (scrape->n <= CLASSES) {
+		scrape->all[scrape->n].class = *c;
+		scrape->all[scrape->n].tally = *n;
+		scrape->all[scrape->n++].held = *held;
+	}
+}
+
 static void queries_write(struct text *text, const struct serve *serve)
 {
 	struct serve_stats s;
@@ -79,11 +102,18 @@ static void queries_write(struct text *text, const struct serve *serve)
 
 void recmetrics_write(struct text *text, const struct tidemark *t, const struct serve *serve)
 {
-#define X(family, type, kind, value, help)                            \
-	metric_family(text, "tidemark_record_" #family, #type, help); \
-	recstat_each(t, family##_write, text);
+	struct scrape *scrape = calloc(1, sizeof(*scrape));
+
+	if (scrape)
+		recstat_each(t, class_take, scrape);
+#define X(family, type, kind, value, help)                                                         \
+	metric_family(text, "tidemark_record_" #family, #type, help);                              \
+	for (size_t i = 0; scrape && i < scrape->n; i++)                                           \
+		family##_write(&scrape->all[i].class, &scrape->all[i].tally, &scrape->all[i].held, \
+			       text);
 	FAMILIES(X)
 #undef X
+	free(scrape);
 	queries_write(text, serve);
 }
 

@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "container.h"
+#include "containerd.h"
 #include "foreign.h"
 #include "netns.h"
 #include "newborn.h"
@@ -31,6 +32,8 @@ struct walk {
 	int task_roots_n;
 	__u64 pidns;
 	struct podman podman;
+	json_t *labels; /* of the containers in one directory of tasks, by id; */
+	char labels_of[CONTAINER_PATH_MAX];
 };
 
 typedef int (*parse_fn)(const char *text, size_t len, struct container *out);
@@ -136,9 +139,44 @@ static int read_crun(const char *dir, const char *id, container_fn fn, void *ctx
 	return container_tell(&found, fn, ctx);
 }
 
+/* containerd keeps them in its database, and tells; asked once for each of its namespaces. */
+static void labels_ask(struct walk *walk, const char *dir)
+{
+	char root[CONTAINER_PATH_MAX], socket[CONTAINER_PATH_MAX + 32];
+	const char *space = strrchr(dir, '/');
+	char *cut;
+
+	if (!strcmp(walk->labels_of, dir))
+		return;
+	json_decref(walk->labels);
+	walk->labels = NULL;
+	snprintf(walk->labels_of, sizeof(walk->labels_of), "%s", dir);
+	snprintf(root, sizeof(root), "%s", dir);
+	cut = strstr(root, "/io.containerd.runtime.");
+	/* Those of docker are in docker's own files. */
+	if (!cut || !space || !strcmp(space, "/moby"))
+		return;
+	*cut = '\0';
+	snprintf(socket, sizeof(socket), "%s/containerd.sock", root);
+	walk->labels = containerd_labels(socket, space + 1);
+}
+
+static void labels_add(struct container *found, json_t *told)
+{
+	json_t *all;
+
+	if (!told)
+		return;
+	all = found->labels ? json_copy(found->labels) : json_object();
+	if (all && !json_object_update(all, told))
+		container_label_all(found, all);
+	json_decref(all);
+}
+
 static int read_task(const char *dir, const char *id, container_fn fn, void *ctx)
 {
 	char path[CONTAINER_PATH_MAX];
+	struct walk *walk = ctx;
 	struct container found;
 	pid_t pid;
 
@@ -150,7 +188,11 @@ static int read_task(const char *dir, const char *id, container_fn fn, void *ctx
 		found = (struct container){};
 	strcpy(found.id, id);
 	found.pid = pid;
-	return container_tell(&found, fn, ctx);
+	if (walk->podman.ask) {
+		labels_ask(walk, dir);
+		labels_add(&found, json_object_get(walk->labels, id));
+	}
+	return container_tell(&found, fn, walk->ctx);
 }
 
 /* Calls @reader for what is in @dir; a directory that is not there has nothing in it. */
@@ -318,7 +360,7 @@ static int runtime_walk(container_fn fn, void *ctx, bool ask)
 	if (!err)
 		err = daemons_read(&walk);
 	for (int i = 0; !err && i < walk.task_roots_n; i++)
-		err = root_read_deep(walk.task_roots[i], read_task, fn, ctx);
+		err = root_read_deep(walk.task_roots[i], read_task, fn, &walk);
 	if (!err)
 		err = root_read("/run/runc", read_runc, fn, ctx);
 	if (!err)
@@ -326,6 +368,7 @@ static int runtime_walk(container_fn fn, void *ctx, bool ask)
 	if (!err)
 		err = root_read("/run/crun", read_crun, fn, ctx);
 	podman_forget(&walk.podman);
+	json_decref(walk.labels);
 	return err;
 }
 
