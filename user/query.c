@@ -402,7 +402,7 @@ int cmd_query(int argc, char **argv)
 	struct sigaction action = { .sa_handler = cancel };
 	struct at_options at = {};
 	struct query q = { .until_ns = ~0ULL, .at = &at };
-	struct query_past *past;
+	struct query_past *past = NULL;
 	struct rlimit files;
 	struct timespec now;
 	int status;
@@ -429,7 +429,9 @@ int cmd_query(int argc, char **argv)
 		files.rlim_cur = files.rlim_max;
 		setrlimit(RLIMIT_NOFILE, &files);
 	}
-	status = query_past_begin(&q, &past);
+	status = query_directories(&q);
+	if (!status)
+		status = query_past_begin(&q, &past);
 	if (!status)
 		status = q.flows ? query_flows(&q) : query_run(&q);
 	query_past_end(past);

@@ -36,6 +36,8 @@ struct recorder {
 	unsigned passed;
 	__u32 nodes_seen; /* next_node when filters were compiled */
 	__u64 last_second_ns, losses_read_ns;
+	__u32 leaving; /* slots of classes that are to be sealed, a bit each, since: */
+	__u64 left_ns;
 };
 
 /* ---- who records --------------------------------------------------------------------- */
@@ -150,31 +152,38 @@ static void losses_tell(struct recorder *r)
 	r->losses_read_ns = now;
 }
 
-/* Assignments that have run out: the flows they held are asked again. */
-static void assignments_expire(struct recorder *r)
+/* Those that have run out, or are of these classes: the flows they held are asked again. */
+static unsigned assignments_drop(struct recorder *r, __u64 now_ns, __u32 classes)
 {
 	struct assignment_key key, gone;
 	struct assignment a;
-	struct timespec boot;
-	bool any = false, again;
-	__u64 now;
+	unsigned dropped = 0;
+	bool again;
 
-	clock_gettime(CLOCK_BOOTTIME, &boot);
-	now = boot.tv_sec * SECOND_NS + boot.tv_nsec;
 	do {
 		again = false;
 		for (void *at = NULL; !bpf_map_get_next_key(r->t->map[MAP_assignments], at, &key);
 		     at = &key) {
 			if (bpf_map_lookup_elem(r->t->map[MAP_assignments], &key, &a) ||
-			    !a.until_ns || a.until_ns > now)
+			    ((!a.until_ns || a.until_ns > now_ns) &&
+			     (a.class >= CLASSES || !(classes >> a.class & 1))))
 				continue;
 			gone = key;
 			bpf_map_delete_elem(r->t->map[MAP_assignments], &gone);
-			any = again = true;
+			dropped++;
+			again = true;
 			break;
 		}
 	} while (again);
-	if (any)
+	return dropped;
+}
+
+static void assignments_expire(struct recorder *r)
+{
+	struct timespec boot;
+
+	clock_gettime(CLOCK_BOOTTIME, &boot);
+	if (assignments_drop(r, boot.tv_sec * SECOND_NS + boot.tv_nsec, 0))
 		class_generation(r->t);
 }
 
@@ -187,6 +196,22 @@ static int classes_tell(struct recorder *r)
 	return err;
 }
 
+/*
+ * Classes that are in the configuration no more. Flows have been asked again since, and what still
+ * was in the rings has been read when they were found empty: their files can be sealed.
+ */
+static void classes_leave(struct recorder *r, __u64 now_ns)
+{
+	for (__u32 slot = 0; slot < CLASSES; slot++) {
+		if (!(r->leaving >> slot & 1) || now_ns < r->left_ns + SECOND_NS)
+			continue;
+		if (!packets_class_end(r->packets, slot))
+			continue;
+		recstat_leave(r->stats, slot);
+		r->leaving &= ~(1U << slot);
+	}
+}
+
 /* A filter may name nodes that were not there when it was compiled. */
 static void nodes_new(struct recorder *r)
 {
@@ -197,7 +222,7 @@ static void nodes_new(struct recorder *r)
 		class_generation(r->t);
 }
 
-static void second(struct recorder *r, __u64 now_ns)
+static void second(struct recorder *r, __u64 now_ns, bool emptied)
 {
 	if (now_ns < r->last_second_ns + SECOND_NS)
 		return;
@@ -206,14 +231,18 @@ static void second(struct recorder *r, __u64 now_ns)
 	assignments_expire(r);
 	nodes_new(r);
 	recstat_second(r->stats, now_ns);
+	if (emptied)
+		classes_leave(r, now_ns);
 }
 
 /* One pass, or as many as it takes to be nearly done: but the loop's other work waits. */
 void recorder_drain(struct recorder *r)
 {
-	for (int pass = 0; pass < 16 && rings_consume(r); pass++)
-		;
-	second(r, physical_monotonic_ns());
+	bool more = true;
+
+	for (int pass = 0; pass < 16 && more; pass++)
+		more = rings_consume(r);
+	second(r, physical_monotonic_ns(), !more);
 }
 
 unsigned recorder_fds(const struct recorder *r, int *fds, unsigned most)
@@ -263,14 +292,33 @@ static int segments_make(struct recorder *r)
 	return err;
 }
 
+static __u32 slots_of(const struct recorder *r)
+{
+	__u32 slots = 0;
+
+	for (size_t i = 0; i < r->classes.n; i++)
+		slots |= 1U << r->slots[i];
+	return slots;
+}
+
 int recorder_classes(struct recorder *r, const struct class_list *classes)
 {
+	__u32 before = slots_of(r);
+	unsigned dropped;
 	int err;
 
 	r->classes = *classes;
 	err = classes_tell(r);
 	if (!err)
 		err = segments_make(r);
+	if (!err) {
+		r->leaving = (r->leaving | before) & ~slots_of(r);
+		r->left_ns = physical_monotonic_ns();
+		dropped = assignments_drop(r, 0, r->leaving);
+		if (dropped)
+			log_warn("assignments of hosts to classes that are no more have ended: %u",
+				 dropped);
+	}
 	class_generation(r->t);
 	return err;
 }
@@ -364,6 +412,7 @@ int recorder_close(struct recorder *r, bool leave)
 	while (rings_consume(r))
 		;
 	losses_tell(r);
+	packets_settle(r->packets); /* so that the last line says what is on disk */
 	recstat_second(r->stats, 0);
 	t->settings->recorder = 0;
 	readers_free(r);

@@ -2,9 +2,11 @@
 /* What is told of recording, class by class: counts, retention, loss as a rate. */
 #define _GNU_SOURCE 1
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
@@ -149,6 +151,26 @@ static void line(struct recstat *s, __u32 slot, const struct tally *now, struct 
 	row(s->out, c.name, c.cutoff, &n, &moved);
 }
 
+void recstat_leave(struct recstat *s, __u32 slot)
+{
+	struct tally now, *none = calloc(s->t->cpus, sizeof(*none));
+	const struct retention nothing = {};
+	const struct class nobody = {};
+	struct retention held;
+
+	retention_read(s, slot, &held);
+	if (!tally_read(s->t, slot, &now))
+		line(s, slot, &now, &held, physical_monotonic_ns() - s->last_ns);
+	bpf_map_update_elem(s->t->map[MAP_classes], &slot, &nobody, BPF_ANY);
+	bpf_map_update_elem(s->t->map[MAP_retentions], &slot, &nothing, BPF_ANY);
+	if (none)
+		bpf_map_update_elem(s->t->map[MAP_tallies], &slot, none, BPF_ANY);
+	free(none);
+	memset(&s->retained[slot], 0, sizeof(s->retained[slot]));
+	if (tally_read(s->t, slot, &s->last[slot]))
+		memset(&s->last[slot], 0, sizeof(s->last[slot]));
+}
+
 void recstat_second(struct recstat *s, __u64 now_ns)
 {
 	__u64 at = now_ns ? now_ns : physical_monotonic_ns();
@@ -181,6 +203,7 @@ struct recstat *recstat_open(const struct tidemark *t, struct packets *packets, 
 {
 	struct recstat *s = calloc(1, sizeof(*s));
 	char path[4096];
+	int fd;
 
 	if (!s)
 		return NULL;
@@ -191,7 +214,10 @@ struct recstat *recstat_open(const struct tidemark *t, struct packets *packets, 
 	for (__u32 slot = 0; slot <= CLASSES; slot++)
 		tally_read(t, slot, &s->last[slot]);
 	snprintf(path, sizeof(path), "%s/stats.jsonl", dir);
-	s->file = fopen(path, "ae");
+	fd = open(path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+	if (fd >= 0 && fchmod(fd, 0600)) /* one of an older version was everybody's to read */
+		log_warn("%s: %s", path, strerror(errno));
+	s->file = fd < 0 ? NULL : fdopen(fd, "a");
 	s->out = s->file ? out_open(s->file, recstat_columns, OUT_JSON | OUT_STREAM) : NULL;
 	if (s->out) {
 		out_flush_lines(s->out, true);
