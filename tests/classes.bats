@@ -137,3 +137,60 @@ one='class "all" { cutoff no; }'
 	has rest 4
 	run_stop
 }
+
+@test "record takes what the daemon's configuration says, and a reload its classes" {
+	cat >"$DIR/run.yaml" <<-EOF
+	nodes: [netns:b]
+	record:
+	  dir: $OUT
+	  cutoff: 1m
+	  nodes: [b]
+	  stats: 1s
+	  classes:
+	    - {name: echo, filter: port 7000, precedence: 3, cutoff: no}
+	    - {name: rest}
+	api: {listen: ["127.0.0.1:1"]}
+	EOF
+	record_start --config "$DIR/run.yaml"
+	classes_are echo rest
+	[ "$(tm show record --json | jq -c '[.class, .cutoff_bytes]' | xargs)" = \
+		'[echo,null] [rest,1048576]' ]
+	[ "$(tm show nodes --json | jq -r .node)" = b ]
+	udp_ask a 3 10.1.0.2 7000
+	await 5 has echo 6
+	sed -i '/name: echo/d' "$DIR/run.yaml"
+	kill -HUP "$RECORDER"
+	await_line "$DIR/record.words" 'reloaded, 1 classes'
+	await 10 classes_are rest
+	sed -i 's/name: rest/name: re:st/' "$DIR/run.yaml"
+	kill -HUP "$RECORDER"
+	await_line "$DIR/record.words" 'not reloaded'
+	record_stop
+}
+
+@test "the command line goes before the configuration, and what is wrong in either changes nothing" {
+	cat >"$DIR/run.yaml" <<-EOF
+	record: {dir: $OUT, cutoff: 1m, classes: [{name: echo, filter: port 7000}]}
+	EOF
+	record_start --config "$DIR/run.yaml" -d "$DIR/other" --cutoff no -n netns:b \
+		--class rest:cutoff=2k
+	classes_are echo rest
+	[ "$(tm show record --json | jq -c '[.class, .cutoff_bytes]' | xargs)" = \
+		'[rest,2048] [echo,null]' ]
+	record_stop
+	[ ! -e "$OUT" ]
+	run -2 tm_record --config "$DIR/run.yaml" --class echo:cutoff=1k
+	[[ $output == *'class echo: in the configuration and in --class'* ]]
+	run -2 tm_record --config "$DIR/run.yaml" --from timemachine "$DIR/run.yaml"
+	echo 'nodes: [b]' >"$DIR/run.yaml"
+	run -2 tm_record --config "$DIR/run.yaml"
+	[[ $output == *'run.yaml: no section record'* ]]
+	run -2 tm_record --config "$DIR/none.yaml"
+	[[ $output == *'none.yaml: No such file'* ]]
+	[ ! -e "$OUT" ]
+	nothing_attached
+}
+
+tm_record() {
+	timeout 20 "$TIDEMARK" record --pin-dir "$PIN" --state-dir "$STATE" "$@" 3>&-
+}
