@@ -255,6 +255,29 @@ in_analyst() { # CERTIFICATE ARGS...
 	run_stop
 }
 
+@test "Ctrl-C at the one who asks ends the query at the daemon, over socket and TLS" {
+	tls_wire
+	run_start < <(recorder "$(tls_lines)")
+	asking_start 1 --follow --json 'udp port 7'
+	nsenter --net=/run/netns/analyst -- "$TIDEMARK" query --at "$TLS" --cert "$DIR/client.crt" \
+		--key "$DIR/client.key" --ca "$DIR/ca.crt" --follow --json 'udp port 7' \
+		>"$DIR/asking.2" 2>"$DIR/asked.2" 3>&- &
+	over_tls=$!
+	PIDS+=("$over_tls")
+	await 10 queries_are 2
+	asked_20
+	for n in 1 2; do await_line "$DIR/asking.$n" '"dst":"10.1.0.2:7"'; done
+	kill -INT "$over_tls"
+	wait "$over_tls"
+	await 10 queries_are 1
+	kill -INT "$ASKING"
+	wait "$ASKING"
+	await 10 queries_are 0
+	await 10 guests_are 0
+	! grep -q . "$DIR/asked.1" "$DIR/asked.2"
+	run_stop
+}
+
 @test "eight queries at once while packets come: the same answers, and recording loses nothing" {
 	"$TESTS/gen_trace" -p 60000 -f 3000 >"$DIR/trace.pcap"
 	node a b
