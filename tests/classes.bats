@@ -80,6 +80,26 @@ one='class "all" { cutoff no; }'
 	[ "$("$TIDEMARK" query -d "$OUT" --count 'port 7000')" = 12 ]
 }
 
+@test "what a killed recorder left of a class that is no more is kept, and then the class is sealed" {
+	record_start -d "$OUT" -n netns:b --class 'echo:filter=port 7000,precedence=9' --class rest:
+	udp_ask a 3 10.1.0.2 7000
+	await 5 has echo 6
+	"$TIDEMARK" record --pin-dir "$PIN" --assign 10.1.0.1:echo
+	kill -KILL "$RECORDER"
+	await_end "$RECORDER"
+	udp_ask a 5 10.1.0.2 7000
+	record_start -d "$OUT" -n netns:b --class rest:
+	grep -q 'taking over' "$DIR/record.words"
+	grep -q 'have ended: 1' "$DIR/record.words"
+	await 5 has echo 16
+	await 10 sealed echo
+	await 10 classes_are rest
+	udp_ask a 1 10.1.0.2 7000
+	await 5 has rest 2
+	record_stop
+	has echo 16
+}
+
 @test "a class that comes back at once keeps its file open" {
 	echo "$two" >"$DIR/tm.cfg"
 	record_start -d "$OUT" -n netns:b --from timemachine "$DIR/tm.cfg"

@@ -42,6 +42,14 @@ oracle() { # QUERIES SEED DIR...
 	[[ $output =~ 200\ queries,\ 1[0-9]+\ with\ packets,\ 0\ wrong ]]
 }
 
+@test "what the kernel noted of a file's packets answers the same queries" {
+	trace 6000 22
+	"$TIDEMARK" record --pin-dir "$PIN" --state-dir "$STATE" -d "$REC" -r "$DIR/t.pcap"
+	run -0 oracle 60 6 "$REC"
+	echo "$output"
+	[[ $output =~ 60\ queries,\ [1-9][0-9]\ with\ packets,\ 0\ wrong ]]
+}
+
 @test "a record that was never sealed, and one that is compressed, answer alike" {
 	trace 5000 9
 	segments "$REC" -s 1m -l

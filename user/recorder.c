@@ -23,6 +23,7 @@
 #include "rings.h"
 
 #define SECOND_NS 1000000000ULL
+#define ASSIGNMENTS_END "assignments of hosts to classes that are no more have ended: %u"
 #define PASS_MOST 8192 /* records of one CPU in one pass: then the others get their turn */
 
 struct recorder {
@@ -283,15 +284,6 @@ static size_t ring_bytes(unsigned cpus)
 	return bytes > 16 << 20 ? 16 << 20 : bytes < 2 << 20 ? 2 << 20 : bytes;
 }
 
-static int segments_make(struct recorder *r)
-{
-	int err = 0;
-
-	for (size_t i = 0; i < r->classes.n && !err; i++)
-		err = packets_class(r->packets, r->slots[i], &r->classes.at[i]);
-	return err;
-}
-
 static __u32 slots_of(const struct recorder *r)
 {
 	__u32 slots = 0;
@@ -299,6 +291,41 @@ static __u32 slots_of(const struct recorder *r)
 	for (size_t i = 0; i < r->classes.n; i++)
 		slots |= 1U << r->slots[i];
 	return slots;
+}
+
+/*
+ * Classes of whoever recorded before that are in the list no more, but may still have packets in
+ * the rings: those are kept as they were meant to be, and then the class is sealed.
+ */
+static int classes_left(struct recorder *r)
+{
+	struct class_spec spec;
+	unsigned dropped;
+	int err = 0;
+
+	for (__u32 slot = 0; slot < CLASSES && !err; slot++) {
+		memset(&spec, 0, sizeof(spec));
+		if (slots_of(r) >> slot & 1 || class_name(r->t, slot, spec.name))
+			continue;
+		class_defaults(&spec);
+		r->leaving |= 1U << slot;
+		if (r->t->settings->recording)
+			err = packets_class(r->packets, slot, &spec);
+	}
+	r->left_ns = physical_monotonic_ns();
+	dropped = assignments_drop(r, 0, r->leaving);
+	if (dropped)
+		log_warn(ASSIGNMENTS_END, dropped);
+	return err;
+}
+
+static int segments_make(struct recorder *r)
+{
+	int err = 0;
+
+	for (size_t i = 0; i < r->classes.n && !err; i++)
+		err = packets_class(r->packets, r->slots[i], &r->classes.at[i]);
+	return err;
 }
 
 int recorder_classes(struct recorder *r, const struct class_list *classes)
@@ -316,8 +343,7 @@ int recorder_classes(struct recorder *r, const struct class_list *classes)
 		r->left_ns = physical_monotonic_ns();
 		dropped = assignments_drop(r, 0, r->leaving);
 		if (dropped)
-			log_warn("assignments of hosts to classes that are no more have ended: %u",
-				 dropped);
+			log_warn(ASSIGNMENTS_END, dropped);
 	}
 	class_generation(r->t);
 	return err;
@@ -374,6 +400,8 @@ struct recorder *recorder_open(struct tidemark *t, const struct class_list *clas
 	err = r->packets ? classes_tell(r) : -ENOMEM;
 	if (!err)
 		err = segments_make(r);
+	if (!err)
+		err = classes_left(r);
 	if (!err) {
 		r->stats = recstat_open(t, r->packets, options->dir,
 					options->stats_ns ? options->stats_ns : RECORDER_STATS_NS);

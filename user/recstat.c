@@ -159,7 +159,7 @@ void recstat_leave(struct recstat *s, __u32 slot)
 	struct retention held;
 
 	retention_read(s, slot, &held);
-	if (!tally_read(s->t, slot, &now))
+	if (!tally_read(s->t, slot, &now) && memcmp(&now, &s->last[slot], sizeof(now)))
 		line(s, slot, &now, &held, physical_monotonic_ns() - s->last_ns);
 	bpf_map_update_elem(s->t->map[MAP_classes], &slot, &nobody, BPF_ANY);
 	bpf_map_update_elem(s->t->map[MAP_retentions], &slot, &nothing, BPF_ANY);
