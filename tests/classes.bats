@@ -154,8 +154,19 @@ one='class "all" { cutoff no; }'
 		[ $((asked++)) -lt 40 ]
 	done
 	[ "$("$TIDEMARK" query -d "$OUT" --count 'class late and not (node late and udp)')" = 0 ]
-	has rest 4
+	await 5 late_are $((4 * asked))
+	# From then on all of it is in that class, and nothing of it in the other.
+	for class in late rest; do
+		"$TIDEMARK" query -d "$OUT" --count "class $class and udp port 7000" >"$DIR/$class"
+	done
+	udp_ask a 3 10.2.0.2 7000
+	await 5 has late $(($(<"$DIR/late") + 6))
+	has rest "$(<"$DIR/rest")"
 	run_stop
+}
+
+late_are() { # PACKETS
+	[ "$("$TIDEMARK" query -d "$OUT" --count 'node late and udp port 7000')" = "$1" ]
 }
 
 @test "record takes what the daemon's configuration says, and a reload its classes" {
