@@ -196,6 +196,57 @@ static void tracks_l2(void)
 	ok(strstr(rig_flows(&r), "tcp 8.0.0.1:7-8.0.0.2:9"), "which is in the table");
 }
 
+static bool classed(const char *name)
+{
+	return same_bytes() && got.last.track.class == slot_of(name);
+}
+
+/* What a filter asks of ports, tags and families, in the kernel. */
+static void filters(void)
+{
+	classes_are("assoc:filter=sctp port 42405,precedence=3",
+		    "old:filter=vlan 7 and udp port 0,precedence=2",
+		    "igmp:filter=igmp,precedence=1", "rest:", NULL);
+	frame_ip(&f, false, 1, 2);
+	frame_l4(&f, 132, 20); /* ports of 0xa5 */
+	frame_end(&f);
+	rig_run(&r, &f, OUT);
+	ok(classed("assoc"), "SCTP is classed by its ports");
+	frame_ip(&f, false, 1, 2);
+	frame_l4(&f, 136, 20);
+	frame_end(&f);
+	rig_run(&r, &f, OUT);
+	ok(classed("rest"), "UDP-Lite of the same ports is not SCTP");
+	frame_begin(&f, 1, 2);
+	frame_ethernet(&f);
+	frame_vlan(&f, 0x9100);
+	f.bytes[15] = 7;
+	frame_v4(&f, 0);
+	frame_udp(&f, 0, 9);
+	frame_end(&f);
+	rig_run(&r, &f, OUT);
+	ok(classed("old"), "an older tag is a tag, and port 0 a port");
+	frame_begin(&f, 1, 2);
+	frame_ethernet(&f);
+	frame_vlan(&f, 0x9100);
+	f.bytes[15] = 7;
+	frame_v4(&f, 0);
+	frame_fragment(&f, 1480, false, 77);
+	frame_l4(&f, IPPROTO_UDP, 40);
+	frame_end(&f);
+	rig_run(&r, &f, OUT);
+	ok(classed("rest") && got.last.track.unported == TRACK_UNPORTED,
+	   "a fragment whose first did not come has no port, not 0");
+	for (unsigned v6 = 0; v6 < 2; v6++) {
+		frame_ip(&f, v6, 1, 2);
+		frame_l4(&f, 2, 20);
+		frame_end(&f);
+		rig_run(&r, &f, OUT);
+		ok(classed(v6 ? "rest" : "igmp"), "IGMP is %s of IPv%u", v6 ? "nothing" : "2",
+		   v6 ? 6 : 4);
+	}
+}
+
 static void inner_is(const char *name, __u32 vni, bool v6)
 {
 	const struct flow_key *inner = &got.last.track.inner;
@@ -527,6 +578,7 @@ int main(void)
 		return 1;
 	samples();
 	tracks_l2();
+	filters();
 	tunnels();
 	fragments();
 	cutoff(false);

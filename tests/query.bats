@@ -42,6 +42,14 @@ oracle() { # QUERIES SEED DIR...
 	[[ $output =~ 200\ queries,\ 1[0-9]+\ with\ packets,\ 0\ wrong ]]
 }
 
+@test "what the kernel noted of a file's packets answers the same queries" {
+	trace 6000 22
+	"$TIDEMARK" record --pin-dir "$PIN" --state-dir "$STATE" -d "$REC" -r "$DIR/t.pcap"
+	run -0 oracle 60 6 "$REC"
+	echo "$output"
+	[[ $output =~ 60\ queries,\ [1-9][0-9]\ with\ packets,\ 0\ wrong ]]
+}
+
 @test "a record that was never sealed, and one that is compressed, answer alike" {
 	trace 5000 9
 	segments "$REC" -s 1m -l
@@ -127,10 +135,61 @@ oracle() { # QUERIES SEED DIR...
 	[ "$(tail -1 <<<"$output")" = '                  ^' ]
 	run -2 query 'hots 1'
 	[[ $output == *hots*' is no word'* ]]
-	run -0 query --count 'host 192.0.2.1'
+}
+
+@test "a directory that is no record is said to be none, and others are answered from" {
+	mkdir "$REC"
+	run -1 --separate-stderr query --count 'host 192.0.2.1'
+	[ -z "$output" ]
+	[[ $stderr == *"$REC: no record is here"* ]]
+	run -1 --separate-stderr "$TIDEMARK" query -d "$DIR/nowhere" --count tcp
+	[ -z "$output" ]
+	[[ $stderr == *nowhere*'No such file'* ]]
+	trace 500 19
+	segments "$DIR/good"
+	run -1 --separate-stderr query -d "$DIR/nowhere" -d "$DIR/good" --count
+	[ "$output" = 500 ]
+	[[ $stderr == *'no record is here'*nowhere* ]]
+	run -0 "$TIDEMARK" query -d "$DIR/good" --count 'host 192.0.2.1'
 	[ "$output" = 0 ]
-	run -1 "$TIDEMARK" query -d "$DIR/nowhere" --count tcp
-	[[ $output == *nowhere*'No such file'* ]]
+	# One that has been started and has nothing yet is a record.
+	: >"$REC/stats.jsonl"
+	run -0 query --count
+	[ "$output" = 0 ]
+}
+
+@test "a class that may not be read is named, and the answer is not called whole" {
+	trace 500 20
+	segments "$REC"
+	mkdir -m 0 "$REC/secret"
+	run -1 --separate-stderr confined query -d "$REC" --count
+	[ "$output" = 500 ]
+	[[ $stderr == *"$REC/secret: Permission denied"* ]]
+	chmod 0 "$REC"
+	run -1 --separate-stderr confined query -d "$REC" --count
+	[ -z "$output" ]
+	[[ $stderr == *"$REC: Permission denied"* ]]
+	chmod 700 "$REC"
+}
+
+# As root whom permissions bind.
+confined() {
+	setpriv --bounding-set=-dac_override,-dac_read_search "$TIDEMARK" "$@"
+}
+
+@test "follow ends when the time it was asked for has passed" {
+	trace 500 21
+	segments "$REC"
+	all=$(query --count)
+	run -0 timeout 5 "$TIDEMARK" query -d "$REC" --follow --until 1h --json
+	[ "${#lines[@]}" -eq "$all" ]
+	run -0 timeout 5 "$TIDEMARK" query -d "$REC" --follow --json 'before 2020-01-01 and udp'
+	[ -z "$output" ]
+	# One that is to come is waited for.
+	until=$(date -u -d '+1 sec' +%FT%TZ)
+	run -0 timeout 20 "$TIDEMARK" query -d "$REC" --follow --json --until "$until"
+	[ "${#lines[@]}" -eq "$all" ]
+	[ "$(date +%s)" -gt "$(date -d "$until" +%s)" ]
 }
 
 @test "a damaged segment or index is named, never answered from, and the others still answer" {

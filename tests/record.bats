@@ -181,7 +181,7 @@ stats_sum() { # FIELD
 	local bad
 
 	for bad in ':cutoff=1' 'a b:' 'x:cutoff=lots' 'x:color=red' 'x:mem=1' 'x:sample=0' \
-		'x:snap=10' '-:cutoff=1k' 'x:filter=port http x' 'x:precedence=-1' 'x:age=soon'; do
+		'x:snap=10' 'x:cutoff=1,cutoff=2' 'x:age=1h,filter=udp,age=1h' '-:cutoff=1k' 'x:filter=port http x' 'x:precedence=-1' 'x:age=soon'; do
 		run rec -d "$OUT" -r /dev/null --class "$bad"
 		[ "$status" = 2 ] || { echo "$bad: $status $output"; false; }
 	done

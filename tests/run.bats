@@ -221,7 +221,7 @@ attached() { # NODE DEVICE
 }
 
 # Which of root's capabilities are enough: docs/daemon.md has the table.
-caps='bpf,perfmon,net_admin,net_broadcast,sys_admin,sys_ptrace,dac_read_search'
+caps='bpf,perfmon,net_admin,net_broadcast,sys_admin,sys_ptrace,dac_read_search,net_raw'
 
 with_caps() { # LIST COMMAND...
 	# From what setpriv calls "none" up: bounding set and with it what root gets at exec.

@@ -255,6 +255,29 @@ in_analyst() { # CERTIFICATE ARGS...
 	run_stop
 }
 
+@test "Ctrl-C at the one who asks ends the query at the daemon, over socket and TLS" {
+	tls_wire
+	run_start < <(recorder "$(tls_lines)")
+	asking_start 1 --follow --json 'udp port 7'
+	nsenter --net=/run/netns/analyst -- "$TIDEMARK" query --at "$TLS" --cert "$DIR/client.crt" \
+		--key "$DIR/client.key" --ca "$DIR/ca.crt" --follow --json 'udp port 7' \
+		>"$DIR/asking.2" 2>"$DIR/asked.2" 3>&- &
+	over_tls=$!
+	PIDS+=("$over_tls")
+	await 10 queries_are 2
+	asked_20
+	for n in 1 2; do await_line "$DIR/asking.$n" '"dst":"10.1.0.2:7"'; done
+	kill -INT "$over_tls"
+	wait "$over_tls"
+	await 10 queries_are 1
+	kill -INT "$ASKING"
+	wait "$ASKING"
+	await 10 queries_are 0
+	await 10 guests_are 0
+	! grep -q . "$DIR/asked.1" "$DIR/asked.2"
+	run_stop
+}
+
 @test "eight queries at once while packets come: the same answers, and recording loses nothing" {
 	"$TESTS/gen_trace" -p 60000 -f 3000 >"$DIR/trace.pcap"
 	node a b
@@ -554,5 +577,47 @@ has_asked() {
 	[ "$(ask /v1/record | jq '.record[] | select(.class == "echo") | .stored_packets')" = \
 		"$stored" ]
 	await 10 has_asked
+	run_stop
+}
+
+# The daemon with what its unit leaves root: bounding set, and no new privileges.
+unit_confines() {
+	local caps
+
+	caps=$(sed -n 's/^CapabilityBoundingSet=//p' "$BATS_TEST_DIRNAME/../tools/tidemark.service" |
+		xargs | sed 's/CAP_//g; s/ /,+/g' | tr A-Z a-z)
+	setpriv --bounding-set "-all,+$caps" --inh-caps -all --no-new-privs true ||
+		skip 'setpriv cannot'
+	printf '#!/bin/bash\nexec setpriv --bounding-set "-all,+%s" --inh-caps -all %s "$@"\n' \
+		"$caps" "--no-new-privs -- $TIDEMARK" >"$DIR/confined"
+	chmod +x "$DIR/confined"
+}
+
+@test "what the unit leaves root is enough to record, a mirror port too, and to answer over TLS" {
+	tls_wire
+	unit_confines
+	ip link add mirror type veth peer name mirror netns analyst
+	ip link set mirror up
+	ip -n analyst link set mirror up
+	TIDEMARK=$DIR/confined run_start < <(recorder "$(tls_lines)" && echo "  interfaces: [mirror]" &&
+		echo "  zstd: true")
+	! grep -E 'promiscuous|CAP_NET_RAW|cannot|denied|permitted' "$WORDS"
+	ip -d link show mirror | grep -q 'promiscuity 1'
+	# To others, from others.
+	in_node analyst python3 -c '
+import socket
+s = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)
+s.bind(("mirror", 0))
+s.send(bytes.fromhex("02000000000a02000000000b88b5") + b"x" * 60)'
+	await 10 answers 1 'device mirror and ether proto 0x88b5'
+	udp_ask client 5 10.1.0.2 7
+	[ "$(TLS=$TLS in_analyst client --count 'device mirror and ether proto 0x88b5')" = 1 ]
+	run_stop
+	# What the kernel is asked for there is an address family of its own.
+	grep -qE '^RestrictAddressFamilies=.*AF_PACKET' "$BATS_TEST_DIRNAME/../tools/tidemark.service"
+	# Without, the daemon records all the same, and says what it cannot.
+	sed -i 's/+net_raw/-net_raw/' "$DIR/confined"
+	TIDEMARK=$DIR/confined run_again
+	await_line "$WORDS" 'CAP_NET_RAW is missing'
 	run_stop
 }

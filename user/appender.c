@@ -118,8 +118,10 @@ struct appender *appender_open(const char *path)
 	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
 	pthread_cond_init(&a->changed, &attr);
 	pthread_condattr_destroy(&attr);
-	a->fd = open(path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0666);
+	a->fd = open(path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
 	err = a->fd < 0 ? errno : 0;
+	if (!err && fchmod(a->fd, 0600)) /* one of an older version was everybody's to read */
+		log_warn("%s: %s", path, strerror(errno));
 	if (!err) {
 		a->stream = open_memstream(&a->text, &a->length);
 		err = a->stream ? thread_start(a) : ENOMEM;

@@ -137,8 +137,25 @@ static char *value_end(char *at)
 	return NULL;
 }
 
+/* -EINVAL: it was there before, and is not an oversight to guess about. */
+static int key_once(const char *key, unsigned *had, char *words, size_t size)
+{
+	for (int k = 0; keys[k]; k++) {
+		if (strcmp(keys[k], key))
+			continue;
+		if (*had & 1U << k) {
+			snprintf(words, size, "%s=: given twice", key);
+			return -EINVAL;
+		}
+		*had |= 1U << k;
+	}
+	return 0;
+}
+
 static int keys_parse(struct class_spec *spec, char *at, char *words, size_t size)
 {
+	unsigned had = 0;
+
 	while (at && *at) {
 		char *end = value_end(at), *equals;
 
@@ -150,7 +167,7 @@ static int keys_parse(struct class_spec *spec, char *at, char *words, size_t siz
 			return -EINVAL;
 		}
 		*equals = 0;
-		if (class_set(spec, at, equals + 1, words, size))
+		if (key_once(at, &had, words, size) || class_set(spec, at, equals + 1, words, size))
 			return -EINVAL;
 		at = end;
 	}

@@ -23,6 +23,7 @@
 /* A line of ours is short; a file of a megabyte is no configuration. */
 #define CONFIG_MOST (1 << 20)
 #define PIPE_WAIT_MS 5000
+#define DEPTH_MOST 100
 
 static const cyaml_schema_value_t string = { CYAML_VALUE_STRING(CYAML_FLAG_POINTER, char, 1,
 								4096) };
@@ -205,6 +206,16 @@ static int mapping_check(const struct config_file *file, const yaml_node_t *node
 		status = f->key ? keys_check(file, node_at(file->places, pair->value), &f->value)
 				: key_refuse(file, key, known);
 	}
+	for (f = known; f->key && !status; f++) {
+		char words[160];
+
+		if (f->value.flags & CYAML_FLAG_OPTIONAL ||
+		    child_at(file->places, node, f->key, strlen(f->key)))
+			continue;
+		snprintf(words, sizeof(words), "%s is missing here", f->key);
+		refuse_at(file, node->start_mark, words);
+		status = 2;
+	}
 	return status;
 }
 
@@ -220,6 +231,28 @@ static int bool_check(const struct config_file *file, const yaml_node_t *node)
 	return 2;
 }
 
+/* In our words: libcyaml's are about its own events. */
+static int kind_check(const struct config_file *file, const yaml_node_t *node,
+		      const cyaml_schema_value_t *value)
+{
+	const char *wrong = NULL;
+	__u64 n;
+
+	if (value->type == CYAML_MAPPING && node->type != YAML_MAPPING_NODE)
+		wrong = "keys with values are wanted here, like `{dir: /var/lib/tidemark}`";
+	else if (value->type == CYAML_SEQUENCE && node->type != YAML_SEQUENCE_NODE)
+		wrong = "a list is wanted here, like `[a, b]`";
+	else if (value->type == CYAML_STRING && node->type != YAML_SCALAR_NODE)
+		wrong = "one value is wanted here, not several";
+	else if (value->type == CYAML_UINT &&
+		 (node->type != YAML_SCALAR_NODE ||
+		  number_parse((const char *)node->data.scalar.value, UINT32_MAX, &n)))
+		wrong = "a number is wanted here";
+	if (wrong)
+		refuse_at(file, node->start_mark, wrong);
+	return wrong ? 2 : 0;
+}
+
 /* As deep as the schema, so that no file makes it deep. */
 static int keys_check(const struct config_file *file, const yaml_node_t *node,
 		      const cyaml_schema_value_t *value)
@@ -230,6 +263,9 @@ static int keys_check(const struct config_file *file, const yaml_node_t *node,
 		return 0;
 	if (value->type == CYAML_BOOL)
 		return bool_check(file, node);
+	status = kind_check(file, node, value);
+	if (status)
+		return status;
 	if (node->type == YAML_MAPPING_NODE && value->type == CYAML_MAPPING)
 		return mapping_check(file, node, value->mapping.fields);
 	if (node->type == YAML_SEQUENCE_NODE && value->type == CYAML_SEQUENCE)
@@ -333,14 +369,36 @@ static int config_fill(struct config_file *file, const char *text, size_t len)
 	return status;
 }
 
+/* libyaml takes time that goes with the square of this. Brackets in words count, too. */
+static int depth_check(const struct config_file *file, const char *text, size_t len)
+{
+	yaml_mark_t mark = {};
+	int depth = 0;
+
+	for (size_t i = 0; i < len; i++) {
+		depth += text[i] == '[' || text[i] == '{';
+		depth -= depth && (text[i] == ']' || text[i] == '}');
+		if (depth > DEPTH_MOST) {
+			refuse_at(file, mark, "nested too deeply for a configuration");
+			return 2;
+		}
+		mark.column = text[i] == '\n' ? 0 : mark.column + 1;
+		mark.line += text[i] == '\n';
+	}
+	return 0;
+}
+
 int config_parse(struct config_file *file, const char *name, const char *text, size_t len)
 {
 	int status;
 
 	memset(file, 0, sizeof(*file));
 	file->name = name;
-	file->places = places_make(file, text, len);
-	status = file->places ? config_fill(file, text, len) : 2;
+	status = depth_check(file, text, len);
+	if (!status)
+		file->places = places_make(file, text, len);
+	if (!status)
+		status = file->places ? config_fill(file, text, len) : 2;
 	if (status)
 		config_free(file);
 	return status;

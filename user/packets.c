@@ -10,46 +10,23 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "batch.h"
 #include "log.h"
 #include "packets.h"
 #include "physical.h"
 
-#define BATCH_BYTES (2 << 20)
-#define BATCH_PACKETS 16384
 #define BATCHES_KEPT 8 /* for the next ones, rather than freed */
 #define TICK_NS \
 	(20 * 1000 * 1000) /* shorter than RECORDER_DRAIN_NS: what is drained is told at once */
 #define IDLE_NS (500 * 1000 * 1000) /* when nothing came: age and budgets are still looked at */
 #define AHEAD 8			    /* packets whose flows are fetched before they are needed */
-#define UNRIPE_NS (100 * 1000 * 1000)
-#define DEVICES 4096 /* hash slots; more devices than that are named by numbers */
-#define NODES 64     /* whose gaps are told apart, a class */
+#define DEVICES 4096		    /* hash slots; more devices than that are named by numbers */
+#define NODES 64		    /* whose gaps are told apart, a class */
 
 struct device {
 	__u32 node, device;
 	__u32 told; /* classes that know its names, a bit each */
 	char node_name[64], device_name[64];
-};
-
-struct entry {
-	__u64 wall_ns;
-	__u32 at, size; /* in bytes */
-	struct catalog_hash hash;
-	__u32 class;
-	struct device *device;
-};
-
-/* Of one class. */
-struct amount {
-	__u64 bytes, packets;
-};
-
-struct batch {
-	struct batch *next;
-	__u32 n, used;
-	struct amount amounts[CLASSES]; /* counted when it is handed over */
-	struct entry entry[BATCH_PACKETS];
-	char bytes[BATCH_BYTES];
 };
 
 /* Packets of a node that were lost, not told yet. */
@@ -376,6 +353,35 @@ struct packets *packets_open(const struct packets_options *options)
 	return p;
 }
 
+/* Seals what the slot's class has; `disk` is held. */
+static void held_end(struct packets *p, __u32 slot)
+{
+	struct held *h = &p->held[slot];
+
+	misses_tell(p, h);
+	segments_close(h->segments);
+	h->segments = NULL;
+	for (int i = 0; i < DEVICES; i++)
+		if (p->devices[i])
+			p->devices[i]->told &= ~(1U << slot);
+}
+
+bool packets_class_end(struct packets *p, __u32 slot)
+{
+	struct held *h = &p->held[slot];
+	bool waits;
+
+	pthread_mutex_lock(&p->disk);
+	waits = h->filling_bytes || __atomic_load_n(&h->waiting.packets, __ATOMIC_RELAXED);
+	if (h->segments && !waits) {
+		held_end(p, slot);
+		__atomic_store_n(&h->lost_packets, 0, __ATOMIC_RELAXED);
+		__atomic_store_n(&h->lost_bytes, 0, __ATOMIC_RELAXED);
+	}
+	pthread_mutex_unlock(&p->disk);
+	return !waits;
+}
+
 int packets_class(struct packets *p, __u32 slot, const struct class_spec *spec)
 {
 	struct held *h = &p->held[slot];
@@ -395,14 +401,8 @@ int packets_class(struct packets *p, __u32 slot, const struct class_spec *spec)
 	gethostname(host, sizeof(host) - 1);
 	o.host = host;
 	pthread_mutex_lock(&p->disk);
-	if (h->segments && strcmp(h->name, spec->name)) { /* the slot has another now */
-		misses_tell(p, h);
-		segments_close(h->segments);
-		h->segments = NULL;
-		for (int i = 0; i < DEVICES; i++)
-			if (p->devices[i])
-				p->devices[i]->told &= ~(1U << slot);
-	}
+	if (h->segments && strcmp(h->name, spec->name)) /* the slot has another now */
+		held_end(p, slot);
 	h->mem_bytes = spec->mem_bytes;
 	memcpy(h->name, spec->name, sizeof(h->name));
 	if (!h->segments) {
@@ -414,11 +414,6 @@ int packets_class(struct packets *p, __u32 slot, const struct class_spec *spec)
 	}
 	pthread_mutex_unlock(&p->disk);
 	return err;
-}
-
-static __u32 packet_size(const struct packet *packet)
-{
-	return (sizeof(*packet) + packet->kept + 7) & ~7U;
 }
 
 static struct batch *batch_new(struct packets *p)
@@ -463,7 +458,7 @@ static bool has_room(struct packets *p, struct held *h, size_t size)
 
 void packets_put(struct packets *p, const struct packet *packet, const void *bytes)
 {
-	size_t size = packet_size(packet);
+	size_t size = batch_size(packet);
 	struct held *h;
 	struct batch *b;
 
@@ -500,63 +495,10 @@ void packets_put(struct packets *p, const struct packet *packet, const void *byt
 	h->filling_bytes += size;
 }
 
-/* Two runs, each in order and one behind the other: only the first needs another place. */
-static void runs_merge(struct entry *spare, struct entry *from, __u32 middle, __u32 n)
+/* Both threads look at these. */
+static void batch_told(struct packets *p, struct batch *b)
 {
-	__u32 left = 0, right = middle;
-
-	memcpy(spare, from, middle * sizeof(*from));
-	for (__u32 to = 0; left < middle; to++)
-		if (right < n && from[right].wall_ns < spare[left].wall_ns)
-			from[to] = from[right++];
-		else
-			from[to] = spare[left++];
-}
-
-static __u32 run_end(const struct batch *b, __u32 i)
-{
-	for (i++; i < b->n && b->entry[i].wall_ns >= b->entry[i - 1].wall_ns; i++)
-		;
-	return i;
-}
-
-/* Each CPU's packets are in order already, so there are about as many runs as CPUs. */
-static void batch_sort(struct packets *p, struct batch *b)
-{
-	__u32 end = run_end(b, 0);
-
-	while (end < b->n) {
-		for (__u32 from = 0, middle = end; from < b->n; from = end) {
-			middle = run_end(b, from);
-			end = middle < b->n ? run_end(b, middle) : middle;
-			runs_merge(p->spare, b->entry + from, middle - from, end - from);
-		}
-		end = run_end(b, 0);
-	}
-}
-
-/*
- * One ring is emptied after the other: what comes in meanwhile may be later than what still
- * stands in the next one. It waits for its turn, unless its node's clock is just set ahead.
- */
-static __u32 batch_ripe(const struct batch *b, __u64 until_ns)
-{
-	__u32 n = b->n;
-
-	while (n && b->entry[n - 1].wall_ns > until_ns &&
-	       b->entry[n - 1].wall_ns - until_ns < UNRIPE_NS)
-		n--;
-	return n;
-}
-
-/* Once a batch, for both threads look at it. */
-static void batch_count(struct packets *p, struct batch *b)
-{
-	memset(b->amounts, 0, sizeof(b->amounts));
-	for (__u32 i = 0; i < b->n; i++) {
-		b->amounts[b->entry[i].class].bytes += b->entry[i].size;
-		b->amounts[b->entry[i].class].packets++;
-	}
+	batch_count(b);
 	for (__u32 i = 0; i < CLASSES; i++) {
 		if (!b->amounts[i].packets)
 			continue;
@@ -571,28 +513,20 @@ static void batch_count(struct packets *p, struct batch *b)
 static void hand_over(struct packets *p, __u64 until_ns)
 {
 	struct batch *b = p->filling, *rest = NULL;
-	__u32 n, from, size;
+	__u32 n;
 
 	if (!b || !b->n)
 		return;
 	if (!p->o.patient)
-		batch_sort(p, b);
+		batch_sort(b, p->spare);
 	n = batch_ripe(b, until_ns);
 	if (!n)
 		return;
 	if (n < b->n)
 		rest = batch_new(p);
-	for (__u32 i = n; rest && i < b->n; i++) {
-		from = b->entry[i].at;
-		size = b->entry[i].size;
-		rest->entry[rest->n] = b->entry[i];
-		rest->entry[rest->n++].at = rest->used;
-		memcpy(rest->bytes + rest->used, b->bytes + from, size);
-		rest->used += size;
-	}
 	if (rest)
-		b->n = n;
-	batch_count(p, b);
+		batch_part(b, n, rest);
+	batch_told(p, b);
 	p->filling = rest;
 	pthread_mutex_lock(&p->queue);
 	*p->last = b;
@@ -609,6 +543,20 @@ void packets_flush(struct packets *p)
 void packets_flush_until(struct packets *p, __u64 until_ns)
 {
 	hand_over(p, until_ns);
+}
+
+void packets_settle(struct packets *p)
+{
+	packets_flush(p);
+	pthread_mutex_lock(&p->queue);
+	p->waiting = true;
+	while (p->first || p->writing_since_ns)
+		pthread_cond_wait(&p->changed, &p->queue);
+	p->waiting = false;
+	pthread_mutex_unlock(&p->queue);
+	pthread_mutex_lock(&p->disk);
+	ticks(p);
+	pthread_mutex_unlock(&p->disk);
 }
 
 void packets_gap(struct packets *p, __u32 slot, __u32 node, __u64 from_ns, __u64 to_ns,

@@ -34,6 +34,12 @@ struct packets *packets_open(const struct packets_options *options);
 /* From here on packets may be of this class; again: with other limits. -errno, said. */
 int packets_class(struct packets *p, __u32 slot, const struct class_spec *spec);
 
+/*
+ * No packet is of this class any more: its file is sealed, once all of it that waits has been
+ * written. False: not yet.
+ */
+bool packets_class_end(struct packets *p, __u32 slot);
+
 /* Copies. */
 void packets_put(struct packets *p, const struct packet *packet, const void *bytes);
 
@@ -43,6 +49,9 @@ void packets_put(struct packets *p, const struct packet *packet, const void *byt
  */
 void packets_flush(struct packets *p);
 void packets_flush_until(struct packets *p, __u64 until_ns);
+
+/* And waits until all of it has been written, for counts that say so. */
+void packets_settle(struct packets *p);
 
 /* So many found no room in their ring. Does not wait: it is told when the disk takes it. */
 void packets_gap(struct packets *p, __u32 slot, __u32 node, __u64 from_ns, __u64 to_ns,

@@ -259,19 +259,22 @@ static const struct argp_option options[] = {
 
 static const char doc[] =
 	"Packets of a record, by what they were and when.\v"
-	"EXPRESSION is in the words of tcpdump: host, net, port, portrange, src, dst, tcp, udp, icmp, "
-	"icmp6, arp, ip, ip6, proto, vlan, mpls, with and, or, not and parentheses. Beyond those: "
-	"`node web`, `class dns`, `mark 100/5`, `comm nginx`, `pid 812`, `vni 42`, `inner host A`, "
-	"`conn A:PORT B:PORT`, `before TIME`, `after TIME`, `stamp S`, `past of S[@NODE]`, `future of S[@NODE]`. Without it, everything.\n"
+	"EXPRESSION is in the words of tcpdump: host, net, port, portrange, src, dst, tcp, udp, sctp, "
+	"icmp, icmp6, arp, ip, ip6, proto, vlan, mpls, with and, or, not and parentheses. Beyond those: "
+	"`node web`, `class dns`, `mark atlas` or `mark 2/26`, `comm nginx`, `pid 812`, `vni 42`, "
+	"`inner host A`, `conn A:PORT B:PORT`, `before TIME`, `after TIME`, `stamp S`, `past of "
+	"S[@NODE]`, `future of S[@NODE]`. Without it, everything.\n"
 	"\n"
-	"Exit status: 0 ok, also when nothing matches; 1 something could not be read; 2 the "
-	"expression is wrong.\n"
+	"Exit status: 0 ok, also when nothing matches; 1 something could not be read, or there is no "
+	"record; 2 the expression is wrong.\n"
 	"\n"
 	"Examples:\n"
 	"\n"
 	"  tidemark query -d /var/lib/tidemark/record 'host 10.0.0.2 and tcp port 443'\n"
 	"  tidemark query -d rec 'node web and after 5m ago' -w - | tshark -r -\n"
 	"  tidemark query -d rec 'udp port 53' --flows\n"
+	"  tidemark query -d a -d b 'future of 18e9f429b9d00002@shop and past of "
+	"18e9f42a00170000@db'\n"
 	"  tidemark query --at unix:" QUERY_SOCKET " 'host 10.0.0.2' -w - | tshark -r -\n"
 	"  tidemark query --at 192.0.2.1 --cert me.crt --key me.key --ca ca.crt --list\n";
 
@@ -427,7 +430,7 @@ int cmd_query(int argc, char **argv)
 	struct sigaction action = { .sa_handler = cancel };
 	struct at_options at = {};
 	struct query q = { .until_ns = ~0ULL, .at = &at };
-	struct query_past *past;
+	struct query_past *past = NULL;
 	struct rlimit files;
 	struct timespec now;
 	int status;
@@ -454,7 +457,9 @@ int cmd_query(int argc, char **argv)
 		files.rlim_cur = files.rlim_max;
 		setrlimit(RLIMIT_NOFILE, &files);
 	}
-	status = query_past_begin(&q, &past);
+	status = query_directories(&q);
+	if (!status)
+		status = query_past_begin(&q, &past);
 	if (!status)
 		status = q.flows ? query_flows(&q) : query_run(&q);
 	query_past_end(past);

@@ -68,6 +68,9 @@ struct query_past;
 int query_past_begin(struct query *query, struct query_past **past);
 void query_past_end(struct query_past *past);
 
+/* Keeps the directories that are records, and says what the others are. Exit status: 1 if none is. */
+int query_directories(struct query *query);
+
 /* Goes on with packets that come from now on, until cancelled or the limit is reached. */
 int query_follow(struct query *query, struct query_sink *sink);
 

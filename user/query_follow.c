@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/inotify.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "log.h"
@@ -14,6 +15,9 @@
 
 /* Where a directory is not told of (a network's file system), it is looked at so often. */
 #define LOOK_MS 250
+
+/* A packet can be read so long after its time at the latest. */
+#define ARRIVAL_NS 1000000000ULL
 
 /* A segment that is, or was when last looked, being written. */
 struct followed {
@@ -183,6 +187,22 @@ static void news_wait(int watch)
 			;
 }
 
+/*
+ * Nothing of what is asked for can come any more: what was on its way at that time has arrived. A
+ * node whose clock is behind ours has no say in it, as it has none in what --until means.
+ */
+static bool is_over(const struct query *q)
+{
+	struct timespec now;
+	__u64 now_ns;
+
+	if (q->limit && q->found >= q->limit)
+		return true;
+	clock_gettime(CLOCK_REALTIME, &now);
+	now_ns = (__u64)now.tv_sec * 1000000000 + (__u64)now.tv_nsec;
+	return now_ns > ARRIVAL_NS && now_ns - ARRIVAL_NS > q->gather.to_ns;
+}
+
 int query_follow(struct query *q, struct query_sink *sink)
 {
 	struct following f = { .q = q, .sink = sink };
@@ -191,11 +211,12 @@ int query_follow(struct query *q, struct query_sink *sink)
 	f.watch = inotify_init1(IN_NONBLOCK | IN_CLOEXEC);
 	for (unsigned i = 0; i < q->directories_n && !err; i++)
 		err = gather_directories(q->directories[i], directory_look, &f);
-	while (!err && !query_cancelled && (!q->limit || q->found < q->limit)) {
+	for (bool over = false; !err && !query_cancelled && !over;) {
+		over = is_over(q); /* before the last look: what came until then is in it */
 		err = look(&f);
 		if (!err)
 			err = sink_flush(sink);
-		if (!err && !query_cancelled && (!q->limit || q->found < q->limit))
+		if (!err && !query_cancelled && !over && !is_over(q))
 			news_wait(f.watch);
 	}
 	for (__u32 i = 0; i < f.n; i++) {

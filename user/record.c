@@ -15,10 +15,12 @@
 
 #include "assign.h"
 #include "cmd.h"
+#include "config_record.h"
 #include "datapath.h"
 #include "log.h"
 #include "physical.h"
 #include "promisc.h"
+#include "record_config.h"
 #include "recorder.h"
 #include "replay.h"
 #include "secret.h"
@@ -40,13 +42,16 @@ struct record {
 	struct discover_choice choice;
 	struct recorder_options to;
 	struct class_list classes;
-	__u64 cutoff, duration_ns, stats_ns;
+	__u64 cutoff, duration_ns;
+	bool cutoff_given;
 	const char *file;
 	const char *class_text[CLASSES]; /* as given, to be given again */
 	size_t class_texts;
 	bool from;
 	const char *from_file; /* Time Machine's configuration */
 	struct timemachine said;
+	const char *config_name; /* the daemon's configuration */
+	struct record_config config;
 	bool reindex;
 	struct {
 		enum order what;
@@ -113,8 +118,9 @@ static int poll_add(int epoll, int fd, __u32 events, __u32 what)
 	return epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &event) ? -errno : 0;
 }
 
-/* All classes there are, into an empty list: those of the command line and of the file. -EINVAL. */
-static int classes_read(struct record *r, struct class_list *list)
+/* All classes there are, into an empty list: those of the command line and of a file. -EINVAL. */
+static int classes_read(struct record *r, const struct record_config *config,
+			struct class_list *list)
 {
 	char words[256];
 
@@ -123,26 +129,35 @@ static int classes_read(struct record *r, struct class_list *list)
 			log_error("--class %s: %s", r->class_text[i], words);
 			return -EINVAL;
 		}
+	if (config && record_config_classes(config, list, r->class_texts))
+		return -EINVAL;
 	return r->from_file ? timemachine_read(r->from_file, &r->said, list) : 0;
 }
 
 /* Better go on as before than with half of what was wanted. */
 static void reload(struct record *r)
 {
+	const char *name = r->config_name ? r->config_name : r->from_file;
+	struct record_config config = {};
 	static struct class_list now;
+	bool wrong;
 
 	memset(&now, 0, sizeof(now));
 	now.only = r->classes.only;
 	now.only_n = r->classes.only_n;
-	if (classes_read(r, &now) || class_finish(&now, r->cutoff, &r->t)) {
-		log_error("%s: not reloaded; recording goes on as before", r->from_file);
+	wrong = r->config_name && record_config_read(&config, name);
+	if (wrong || classes_read(r, r->config_name ? &config : NULL, &now) ||
+	    class_finish(&now, r->cutoff, &r->t)) {
+		log_error("%s: not reloaded; recording goes on as before", name);
+		record_config_free(&config);
 		class_free(&now);
 		return;
 	}
+	record_config_free(&config);
 	if (recorder_classes(r->recorder, &now)) {
-		log_error("%s: not all of its classes can be kept", r->from_file);
+		log_error("%s: not all of its classes can be kept", name);
 	} else {
-		log_info("%s: reloaded, %zu classes", r->from_file, now.n);
+		log_info("%s: reloaded, %zu classes", name, now.n);
 	}
 	class_free(&r->classes);
 	r->classes = now;
@@ -154,7 +169,7 @@ static void signal_take(struct record *r, int fd)
 
 	if (read(fd, &signal, sizeof(signal)) != sizeof(signal))
 		return;
-	if (signal.ssi_signo == SIGHUP && r->from_file)
+	if (signal.ssi_signo == SIGHUP && (r->from_file || r->config_name))
 		reload(r);
 	else
 		r->stop = true;
@@ -407,6 +422,7 @@ enum {
 	OPT_REINDEX,
 	OPT_FROM,
 	OPT_KEY_FILE,
+	OPT_CONFIG,
 };
 
 static const struct argp_option options[] = {
@@ -433,6 +449,10 @@ static const struct argp_option options[] = {
 	  "Encrypt all that is written with the key in FILE: 32 bytes, or 64 hexadecimal digits; "
 	  "repeats, for keys that what is there already was written with",
 	  0 },
+	{ "config", OPT_CONFIG, "FILE", 0,
+	  "As the sections record and nodes of the daemon's configuration have it; SIGHUP reads its "
+	  "classes again",
+	  0 },
 	{ "reindex", OPT_REINDEX, NULL, 0, "Make the indexes in DIR anew from its packets", 0 },
 	{ "suspend", OPT_SUSPEND, "CONN", 0,
 	  "Of this connection, keep everything from now on: 'conn ADDR:PORT ADDR:PORT'", 1 },
@@ -457,6 +477,7 @@ static const char doc[] =
 	"precedence=2' --class 'rest:cutoff=15k,disk=100g'\n"
 	"  tidemark record -d DIR -r dump.pcap\n"
 	"  tidemark record --from timemachine /usr/local/etc/timemachine.cfg -d DIR\n"
+	"  tidemark record --config /etc/tidemark/tidemark.yaml -r dump.pcap -d DIR\n"
 	"  tidemark record --assign 192.0.2.7:web:4h\n";
 
 static void order_add(struct record *r, enum order what, const char *text)
@@ -497,7 +518,18 @@ static void from_read(struct record *r, struct argp_state *state)
 {
 	if (r->from && !r->from_file)
 		argp_error(state, "--from timemachine: which FILE?");
-	if (classes_read(r, &r->classes))
+	if (r->from && r->config_name)
+		argp_error(state, "either --config or --from");
+	if (r->config_name && !r->orders) {
+		if (record_config_read(&r->config, r->config_name))
+			exit(2);
+		r->to.ring_bytes = r->o.sizes.ring_bytes;
+		/* A file is read whole: nodes are of what is on the wire. */
+		record_config_apply(&r->config, &r->to, r->file ? NULL : &r->o);
+		if (!r->cutoff_given)
+			r->cutoff = r->config.file.config->record->cutoff_bytes;
+	}
+	if (classes_read(r, r->config.file.config ? &r->config : NULL, &r->classes))
 		exit(2);
 	if (r->from)
 		from_apply(r);
@@ -531,6 +563,7 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 		r->file = arg;
 		return 0;
 	case OPT_CUTOFF:
+		r->cutoff_given = true;
 		if (!strcmp(arg, "no")) {
 			r->cutoff = CLASS_WHOLE;
 		} else if (size_parse(arg, &r->cutoff)) {
@@ -570,6 +603,9 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 	case OPT_UNASSIGN:
 		order_add(r, ORDER_SUSPEND + (key - OPT_SUSPEND), arg);
 		return 0;
+	case OPT_CONFIG:
+		r->config_name = arg;
+		return 0;
 	case OPT_FROM:
 		r->from = true;
 		if (strcmp(arg, "timemachine"))
@@ -583,7 +619,8 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 	case ARGP_KEY_END:
 		from_read(r, state);
 		arguments_check(r, state);
-		r->to.ring_bytes = r->o.sizes.ring_bytes;
+		if (r->o.sizes.ring_bytes)
+			r->to.ring_bytes = r->o.sizes.ring_bytes;
 		return 0;
 	}
 	return ARGP_ERR_UNKNOWN;
@@ -614,5 +651,6 @@ int cmd_record(int argc, char **argv)
 	status = r.file ? record_file(&r) : record_live(&r);
 	free(r.classes.only);
 	class_free(&r.classes);
+	record_config_free(&r.config);
 	return status;
 }

@@ -23,6 +23,7 @@
 #include "rings.h"
 
 #define SECOND_NS 1000000000ULL
+#define ASSIGNMENTS_END "assignments of hosts to classes that are no more have ended: %u"
 #define PASS_MOST 8192 /* records of one CPU in one pass: then the others get their turn */
 
 struct recorder {
@@ -36,6 +37,8 @@ struct recorder {
 	unsigned passed;
 	__u32 nodes_seen; /* next_node when filters were compiled */
 	__u64 last_second_ns, losses_read_ns;
+	__u32 leaving; /* slots of classes that are to be sealed, a bit each, since: */
+	__u64 left_ns;
 };
 
 /* ---- who records --------------------------------------------------------------------- */
@@ -153,31 +156,38 @@ static void losses_tell(struct recorder *r)
 	r->losses_read_ns = now;
 }
 
-/* Assignments that have run out: the flows they held are asked again. */
-static void assignments_expire(struct recorder *r)
+/* Those that have run out, or are of these classes: the flows they held are asked again. */
+static unsigned assignments_drop(struct recorder *r, __u64 now_ns, __u32 classes)
 {
 	struct assignment_key key, gone;
 	struct assignment a;
-	struct timespec boot;
-	bool any = false, again;
-	__u64 now;
+	unsigned dropped = 0;
+	bool again;
 
-	clock_gettime(CLOCK_BOOTTIME, &boot);
-	now = boot.tv_sec * SECOND_NS + boot.tv_nsec;
 	do {
 		again = false;
 		for (void *at = NULL; !bpf_map_get_next_key(r->t->map[MAP_assignments], at, &key);
 		     at = &key) {
 			if (bpf_map_lookup_elem(r->t->map[MAP_assignments], &key, &a) ||
-			    !a.until_ns || a.until_ns > now)
+			    ((!a.until_ns || a.until_ns > now_ns) &&
+			     (a.class >= CLASSES || !(classes >> a.class & 1))))
 				continue;
 			gone = key;
 			bpf_map_delete_elem(r->t->map[MAP_assignments], &gone);
-			any = again = true;
+			dropped++;
+			again = true;
 			break;
 		}
 	} while (again);
-	if (any)
+	return dropped;
+}
+
+static void assignments_expire(struct recorder *r)
+{
+	struct timespec boot;
+
+	clock_gettime(CLOCK_BOOTTIME, &boot);
+	if (assignments_drop(r, boot.tv_sec * SECOND_NS + boot.tv_nsec, 0))
 		class_generation(r->t);
 }
 
@@ -190,6 +200,22 @@ static int classes_tell(struct recorder *r)
 	return err;
 }
 
+/*
+ * Classes that are in the configuration no more. Flows have been asked again since, and what still
+ * was in the rings has been read when they were found empty: their files can be sealed.
+ */
+static void classes_leave(struct recorder *r, __u64 now_ns)
+{
+	for (__u32 slot = 0; slot < CLASSES; slot++) {
+		if (!(r->leaving >> slot & 1) || now_ns < r->left_ns + SECOND_NS)
+			continue;
+		if (!packets_class_end(r->packets, slot))
+			continue;
+		recstat_leave(r->stats, slot);
+		r->leaving &= ~(1U << slot);
+	}
+}
+
 /* A filter may name nodes that were not there when it was compiled. */
 static void nodes_new(struct recorder *r)
 {
@@ -200,7 +226,7 @@ static void nodes_new(struct recorder *r)
 		class_generation(r->t);
 }
 
-static void second(struct recorder *r, __u64 now_ns)
+static void second(struct recorder *r, __u64 now_ns, bool emptied)
 {
 	if (now_ns < r->last_second_ns + SECOND_NS)
 		return;
@@ -209,14 +235,18 @@ static void second(struct recorder *r, __u64 now_ns)
 	assignments_expire(r);
 	nodes_new(r);
 	recstat_second(r->stats, now_ns);
+	if (emptied)
+		classes_leave(r, now_ns);
 }
 
 /* One pass, or as many as it takes to be nearly done: but the loop's other work waits. */
 void recorder_drain(struct recorder *r)
 {
-	for (int pass = 0; pass < 16 && rings_consume(r); pass++)
-		;
-	second(r, physical_monotonic_ns());
+	bool more = true;
+
+	for (int pass = 0; pass < 16 && more; pass++)
+		more = rings_consume(r);
+	second(r, physical_monotonic_ns(), !more);
 }
 
 unsigned recorder_fds(const struct recorder *r, int *fds, unsigned most)
@@ -257,6 +287,41 @@ static size_t ring_bytes(unsigned cpus)
 	return bytes > 16 << 20 ? 16 << 20 : bytes < 2 << 20 ? 2 << 20 : bytes;
 }
 
+static __u32 slots_of(const struct recorder *r)
+{
+	__u32 slots = 0;
+
+	for (size_t i = 0; i < r->classes.n; i++)
+		slots |= 1U << r->slots[i];
+	return slots;
+}
+
+/*
+ * Classes of whoever recorded before that are in the list no more, but may still have packets in
+ * the rings: those are kept as they were meant to be, and then the class is sealed.
+ */
+static int classes_left(struct recorder *r)
+{
+	struct class_spec spec;
+	unsigned dropped;
+	int err = 0;
+
+	for (__u32 slot = 0; slot < CLASSES && !err; slot++) {
+		memset(&spec, 0, sizeof(spec));
+		if (slots_of(r) >> slot & 1 || class_name(r->t, slot, spec.name))
+			continue;
+		class_defaults(&spec);
+		r->leaving |= 1U << slot;
+		if (r->t->settings->recording)
+			err = packets_class(r->packets, slot, &spec);
+	}
+	r->left_ns = physical_monotonic_ns();
+	dropped = assignments_drop(r, 0, r->leaving);
+	if (dropped)
+		log_warn(ASSIGNMENTS_END, dropped);
+	return err;
+}
+
 static int segments_make(struct recorder *r)
 {
 	int err = 0;
@@ -268,12 +333,21 @@ static int segments_make(struct recorder *r)
 
 int recorder_classes(struct recorder *r, const struct class_list *classes)
 {
+	__u32 before = slots_of(r);
+	unsigned dropped;
 	int err;
 
 	r->classes = *classes;
 	err = classes_tell(r);
 	if (!err)
 		err = segments_make(r);
+	if (!err) {
+		r->leaving = (r->leaving | before) & ~slots_of(r);
+		r->left_ns = physical_monotonic_ns();
+		dropped = assignments_drop(r, 0, r->leaving);
+		if (dropped)
+			log_warn(ASSIGNMENTS_END, dropped);
+	}
 	class_generation(r->t);
 	return err;
 }
@@ -329,6 +403,8 @@ struct recorder *recorder_open(struct tidemark *t, const struct class_list *clas
 	err = r->packets ? classes_tell(r) : -ENOMEM;
 	if (!err)
 		err = segments_make(r);
+	if (!err)
+		err = classes_left(r);
 	if (!err) {
 		r->stats = recstat_open(t, r->packets, options->dir,
 					options->stats_ns ? options->stats_ns : RECORDER_STATS_NS);
@@ -367,6 +443,7 @@ int recorder_close(struct recorder *r, bool leave)
 	while (rings_consume(r))
 		;
 	losses_tell(r);
+	packets_settle(r->packets); /* so that the last line says what is on disk */
 	recstat_second(r->stats, 0);
 	t->settings->recorder = 0;
 	readers_free(r);

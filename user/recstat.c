@@ -2,9 +2,11 @@
 /* What is told of recording, class by class: counts, retention, loss as a rate. */
 #define _GNU_SOURCE 1
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
@@ -149,6 +151,26 @@ static void line(struct recstat *s, __u32 slot, const struct tally *now, struct 
 	out_wall(s->out, R_WALL, physical_now_ns());
 	out_u64(s->out, R_INTERVAL, interval_ns);
 	row(s->out, c.name, c.cutoff, &n, &moved);
+}
+
+void recstat_leave(struct recstat *s, __u32 slot)
+{
+	struct tally now, *none = calloc(s->t->cpus, sizeof(*none));
+	const struct retention nothing = {};
+	const struct class nobody = {};
+	struct retention held;
+
+	retention_read(s, slot, &held);
+	if (!tally_read(s->t, slot, &now) && memcmp(&now, &s->last[slot], sizeof(now)))
+		line(s, slot, &now, &held, physical_monotonic_ns() - s->last_ns);
+	bpf_map_update_elem(s->t->map[MAP_classes], &slot, &nobody, BPF_ANY);
+	bpf_map_update_elem(s->t->map[MAP_retentions], &slot, &nothing, BPF_ANY);
+	if (none)
+		bpf_map_update_elem(s->t->map[MAP_tallies], &slot, none, BPF_ANY);
+	free(none);
+	memset(&s->retained[slot], 0, sizeof(s->retained[slot]));
+	if (tally_read(s->t, slot, &s->last[slot]))
+		memset(&s->last[slot], 0, sizeof(s->last[slot]));
 }
 
 void recstat_second(struct recstat *s, __u64 now_ns)

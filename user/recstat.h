@@ -16,6 +16,9 @@ struct recstat *recstat_open(const struct tidemark *t, struct packets *packets, 
 
 /* Once a second; with `now_ns` 0 at the end: whatever the time. Never fails: it is only told. */
 void recstat_second(struct recstat *s, __u64 now_ns);
+/* This class is no more: a last line, and whoever has its slot next begins at zero. */
+void recstat_leave(struct recstat *s, __u32 slot);
+
 void recstat_close(struct recstat *s);
 
 /* Each class: its counts since the datapath is up, and what the recorder last said. -errno. */
