@@ -50,7 +50,7 @@ VERSION := \#define VERSION "$(NAMED)"
 .DEFAULT_GOAL := all
 .DELETE_ON_ERROR:
 .SECONDARY:
-.PHONY: FORCE all help setup demo test test-kernels check million bench fuzz style sanitize arm64 \
+.PHONY: FORCE all help setup demo test test-kernels test-arm64 check million bench fuzz style sanitize arm64 \
 	objects programs units packets fuzzers install uninstall clean vmlinux
 
 all: $(BIN) ## build ./tidemark (O=DIR: there; V=1: aloud; CI=true: warnings are errors)
@@ -97,6 +97,11 @@ sanitize: units ## .asan/tidemark, with address and undefined behaviour checked
 arm64: ## cross-compile BPF and userspace to objects in .arm64 (tools/setup --cross)
 	$(SUB) O=.arm64 ARCH=arm64 CC=aarch64-linux-gnu-gcc \
 		CFLAGS='$(CFLAGS) -idirafter /usr/include' objects
+
+test-arm64: ## what needs no kernel, as arm64, emulated: unit tests, merge, check, query (root)
+	$(Q)tools/setup --cross
+	$(SUB) all packets
+	$(Q)TIDEMARK=$(abspath $(BIN)) BUILD=$B tools/arm64
 
 objects: $(OBJ) $(SKEL)
 

@@ -334,6 +334,38 @@ sys.stdin.read()
 	run_stop
 }
 
+@test "a firefly received goes on as it is to whom relay lists, and nothing else does" {
+	collector_start "$DIR/first" 127.0.0.1 10601
+	collector_start "$DIR/second" ::1 10602
+	run_start <<-EOF
+	receive: ["127.0.0.1:10514"]
+	relay: ["127.0.0.1:10601", "[::1]:10602", "127.0.0.1:10603"]
+	EOF
+	python3 - <<-'PY' >"$DIR/sent"
+	import socket
+	s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+	for port in range(1, 21):
+	    # Spaces, an order of its own, a key nobody knows: all of it goes on.
+	    what = ('<134>1 - somewhere app - firefly-json - {"more": [1,  2], "context": {"activity-id": 7,'
+	            '"experiment-id":4}, "version": 1, "flow-id": {"afi": "ipv6", "src-ip": "2001:db8::1",'
+	            ' "dst-ip": "2001:db8::2", "protocol": "tcp", "src-port": %d, "dst-port": 1094},'
+	            '"flow-lifecycle": {"state": "start", "start-time": "2026-01-01T00:00:00Z"}}' % port)
+	    print(what)
+	    s.sendto(what.encode(), ("127.0.0.1", 10514))
+	    s.sendto(b"no firefly", ("127.0.0.1", 10514))
+	PY
+	for file in first second; do
+		await 10 has_lines "$DIR/$file" firefly-json 20
+		diff "$DIR/sent" "$DIR/$file"
+	done
+	# Nobody listens at the third, and nobody waited for that.
+	api GET /metrics | grep -q '^tidemark_fireflies_relayed_total 60$'
+	run_stop
+	sed -i 's/relay: .*/relay: ["127.0.0.1:10514"]/' "$DIR/run.yaml"
+	run -2 "$TIDEMARK" run -c "$DIR/run.yaml" --check-config
+	[[ $output == *'mark.relay: 127.0.0.1:10514: is received here'* ]]
+}
+
 @test "a daemon that is killed leaves flows marked, and the next one goes on telling of them" {
 	collector_start "$DIR/collected" 127.0.0.1 10600
 	server right 1094

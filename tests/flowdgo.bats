@@ -43,6 +43,7 @@ site_start() {
 			stun: ["stun.example.org:3478"]}}
 		and .mark.pipes == [{path: "/tmp/tidemark-np", anybody: true}]
 		and .mark.receive == ["[::1]:10515"]
+		and .mark.relay == ["relay.example.org:10600", "[2001:db8::9]:10601"]
 		and .mark.rules[0] == {proto: "tcp", src: ":5201-5299", pick: "random",
 			ids: ["2/1", "2/2", "3/14"]}
 		and .mark.rules[1] == {experiment: 1, activity: 2}' "$DIR/ours" ||

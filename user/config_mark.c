@@ -66,6 +66,7 @@ const cyaml_schema_field_t config_mark_fields[] = {
 				fireflies_fields),
 	CYAML_FIELD_SEQUENCE("pipes", POINTER, struct config_mark, pipes, &pipe, 0, 16),
 	STRINGS("receive", struct config_mark, receive, 16),
+	STRINGS("relay", struct config_mark, relay, 16),
 	STRING("how", POINTER, struct config_mark, how_text),
 	CYAML_FIELD_BOOL_PTR("packets", POINTER, struct config_mark, packets),
 	CYAML_FIELD_SEQUENCE("rules", POINTER, struct config_mark, rules, &config_rule_schema, 0,
@@ -180,6 +181,33 @@ static int pipes_check(const struct config_file *file, const struct config_mark 
 	return 0;
 }
 
+/* What comes in, and to whom it goes on: not to where it came in, time and again. */
+static int receive_check(const struct config_file *file, struct config_mark *mark)
+{
+	int status;
+
+	if (mark->relay_count && !mark->receive_count)
+		return config_refuse(file, "mark.relay",
+				     "nothing is received; `receive` says where");
+	if (!mark->receive_count)
+		return 0;
+	mark->receivers = calloc(mark->receive_count, sizeof(*mark->receivers));
+	mark->relays = calloc(mark->relay_count + 1, sizeof(*mark->relays));
+	if (!mark->receivers || !mark->relays)
+		return config_refuse(file, "mark.receive", "out of memory");
+	status = ends_check(file, "mark.receive", mark->receive, mark->receive_count, FIREFLY_PORT,
+			    false, mark->receivers);
+	if (!status)
+		status = ends_check(file, "mark.relay", mark->relay, mark->relay_count,
+				    FIREFLY_PORT, true, mark->relays);
+	for (unsigned i = 0; !status && i < mark->relay_count; i++)
+		for (unsigned k = 0; k < mark->receive_count; k++)
+			if (!memcmp(&mark->relays[i], &mark->receivers[k], sizeof(*mark->relays)))
+				return config_refuse(file, "mark.relay", "%s: is received here",
+						     mark->relay[i]);
+	return status;
+}
+
 int config_mark_check(struct config_file *file)
 {
 	static const struct reports_options usual = REPORTS_OPTIONS_DEFAULT;
@@ -205,13 +233,7 @@ int config_mark_check(struct config_file *file)
 		status = pipes_check(file, mark);
 	if (!status)
 		status = config_rules_check(file, mark);
-	if (status || !mark->receive_count)
-		return status;
-	mark->receivers = calloc(mark->receive_count, sizeof(*mark->receivers));
-	if (!mark->receivers)
-		return config_refuse(file, "mark.receive", "out of memory");
-	return ends_check(file, "mark.receive", mark->receive, mark->receive_count, FIREFLY_PORT,
-			  false, mark->receivers);
+	return status ? status : receive_check(file, mark);
 }
 
 void config_mark_free(struct config_mark *mark)
@@ -220,8 +242,10 @@ void config_mark_free(struct config_mark *mark)
 		return;
 	free(mark->addresses);
 	free(mark->receivers);
+	free(mark->relays);
 	mark->addresses = NULL;
 	mark->receivers = NULL;
+	mark->relays = NULL;
 	free(mark->marks);
 	mark->marks = NULL;
 }

@@ -41,6 +41,8 @@ struct config_mark {
 	unsigned pipes_count;
 	char **receive; /* ADDRESS:PORT, of UDP */
 	unsigned receive_count;
+	char **relay; /* to whom what is received goes on: ADDRESS:PORT or NAME:PORT */
+	unsigned relay_count;
 	char *how_text; /* of what does not say it */
 	bool *packets;	/* false: they stay as they are, and marks are for reports alone */
 	struct config_rule **rules;
@@ -53,6 +55,7 @@ struct config_mark {
 	struct fireflies_options tell;
 	struct publicaddr_options *addresses; /* NULL: none */
 	struct sockaddr_in6 *receivers;
+	struct sockaddr_in6 *relays;
 	struct mark *marks; /* rules */
 	size_t marks_n;
 	enum mark_how how;

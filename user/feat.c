@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include <bpf/bpf.h>
+#include <bpf/btf.h>
 #include <bpf/libbpf.h>
 
 #include "feat.h"
@@ -158,6 +159,31 @@ static bool tracing(void)
 	       closed(bpf_prog_load(BPF_PROG_TYPE_TRACING, "probe", "GPL", nothing, 2, &opts));
 }
 
+/*
+ * Does the kernel's BTF have this enumerator? The one thing asked of it by name: to try it
+ * takes a socket, an iterator and half of the datapath.
+ */
+static bool enumerator(const char *name)
+{
+	struct btf *kernel = btf() ? btf__load_vmlinux_btf() : NULL;
+	const struct btf_type *type;
+	bool found = false;
+
+	for (__u32 id = 1; kernel && !found && id < btf__type_cnt(kernel); id++) {
+		type = btf__type_by_id(kernel, id);
+		for (int i = 0; btf_is_enum(type) && !found && i < btf_vlen(type); i++)
+			found = !strcmp(btf__name_by_offset(kernel, btf_enum(type)[i].name_off),
+					name);
+	}
+	btf__free(kernel);
+	return found;
+}
+
+static bool older_sockets(void)
+{
+	return enumerator("TCP_BPF_SOCK_OPS_CB_FLAGS");
+}
+
 /* Words that fit a screen of 100 columns, and the last ones a screen of 80: see doctor.c. */
 const struct feature features[] = {
 	{ "bpf", bpf, 1, "packet programs", "nothing works: be root, lift lockdown" },
@@ -175,5 +201,7 @@ const struct feature features[] = {
 	{ "tracepoints", tracing, 0, "programs as they start",
 	  "new namespaces are found by their sockets" },
 	{ "tcx", tcx, 0, "attaching by link", "clsact on busy devices too" },
+	{ "older-sockets", older_sockets, 0, "stamps of old sockets",
+	  "sockets made before `up` stay without stamps" },
 	{},
 };

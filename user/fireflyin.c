@@ -11,12 +11,14 @@
 #include "fireflyin.h"
 #include "log.h"
 #include "loop.h"
+#include "relay.h"
 
 #define BATCH 64
 #define ROOM_BYTES (4 << 20)
 
 struct fireflyin {
 	struct flowin *in;
+	struct relay *relay;
 	struct sockaddr_in6 at;
 	char name[64];
 	int fd;
@@ -47,6 +49,7 @@ static void ready(int fd, void *ctx)
 			flowin_refuse(f->in, f->name, words);
 			continue;
 		}
+		relay_send(f->relay, bytes, got);
 		if (flows[n].state == REPORT_ongoing)
 			flows[n].state = REPORT_start;
 		n++;
@@ -55,7 +58,7 @@ static void ready(int fd, void *ctx)
 }
 
 struct fireflyin *fireflyin_open(struct event_base *base, const struct sockaddr_in6 *at,
-				 const char *name, struct flowin *in)
+				 const char *name, struct flowin *in, struct relay *relay)
 {
 	struct fireflyin *f = calloc(1, sizeof(*f));
 	int off = 0, room = ROOM_BYTES;
@@ -65,6 +68,7 @@ struct fireflyin *fireflyin_open(struct event_base *base, const struct sockaddr_
 		return NULL;
 	}
 	f->in = in;
+	f->relay = relay;
 	f->at = *at;
 	snprintf(f->name, sizeof(f->name), "%s", name);
 	f->fd = socket(AF_INET6, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);

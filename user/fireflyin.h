@@ -9,10 +9,11 @@
 
 struct event_base;
 struct fireflyin;
+struct relay;
 
-/* NULL: said why. */
+/* What is one is handed on by `relay`. NULL: said why. */
 struct fireflyin *fireflyin_open(struct event_base *base, const struct sockaddr_in6 *at,
-				 const char *name, struct flowin *in);
+				 const char *name, struct flowin *in, struct relay *relay);
 bool fireflyin_is(const struct fireflyin *f, const struct sockaddr_in6 *at);
 void fireflyin_close(struct fireflyin *f);
 

@@ -41,8 +41,7 @@ enum kind { SECTION, ANY, VALUE, LIST, MOOT };
 	X(IN_BUFFER, "plugins.firefly.bufferSize", MOOT, "a datagram of any size is read whole")   \
 	X(IN_DEADLINE, "plugins.firefly.deadline", MOOT, "nothing waits for a datagram")           \
 	X(IN_HEADER, "plugins.firefly.hasSyslogHeader", MOOT, "with and without are understood")   \
-	X(IN_RELAY, "plugins.firefly.fireflyReceivers", MOOT,                                      \
-	  "what comes in is not handed on as it is; let collectors be told with backends.firefly") \
+	X(IN_RELAY, "plugins.firefly.fireflyReceivers", LIST, NULL)                                \
 	X(PERFSONAR, "plugins.perfsonar", SECTION, NULL)                                           \
 	X(PERFSONAR_ACTIVITY, "plugins.perfsonar.activityId", VALUE, NULL)                         \
 	X(PERFSONAR_EXPERIMENT, "plugins.perfsonar.experimentId", VALUE, NULL)                     \
@@ -319,6 +318,39 @@ static void pipe_put(struct translation *f)
 	put(f, ", anybody: true}]\n");
 }
 
+/* A list of sections, each an `address` and a `port`. */
+static void relay_put(struct translation *f)
+{
+	const yaml_node_t *list = f->at[IN_RELAY], *to;
+	const char *comma = "", *key, *address;
+	char end[512];
+	__u64 port;
+
+	put(f, "  relay: [");
+	for (yaml_node_item_t *at = list->data.sequence.items.start;
+	     at < list->data.sequence.items.top && !f->status; at++, comma = ", ") {
+		to = node_of(f, *at);
+		address = "";
+		port = 0;
+		for (yaml_node_pair_t *pair =
+			     to->type == YAML_MAPPING_NODE ? to->data.mapping.pairs.start : NULL;
+		     pair && pair < to->data.mapping.pairs.top; pair++) {
+			key = word_of(node_of(f, pair->key));
+			if (!strcmp(key, "address"))
+				address = word_of(node_of(f, pair->value));
+			else if (!strcmp(key, "port") &&
+				 number_parse(word_of(node_of(f, pair->value)), 65535, &port))
+				port = 0;
+		}
+		if (!*address || !port)
+			refuse(f, to, "%s: not an address and a port", keys[IN_RELAY].path);
+		end_of(f, IN_RELAY, address, port, end);
+		put(f, comma);
+		put_text(f, end);
+	}
+	put(f, "]\n");
+}
+
 static void receive_put(struct translation *f)
 {
 	char end[512];
@@ -328,6 +360,8 @@ static void receive_put(struct translation *f)
 	put(f, "  receive: [");
 	put_text(f, end);
 	put(f, "]\n");
+	if (f->at[IN_RELAY])
+		relay_put(f);
 }
 
 static void ports_put(struct translation *f, const char *key, enum key low_key, enum key high_key)

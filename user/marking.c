@@ -16,6 +16,7 @@
 #include "metrics.h"
 #include "pipein.h"
 #include "registry.h"
+#include "relay.h"
 #include "stun.h"
 
 #define STEP_NS 20000000 /* what a start waits at most before it is told */
@@ -31,10 +32,11 @@ struct marking {
 	struct named {
 		struct marking *m;
 		size_t n; /* which collector, or which STUN server */
-	} collectors[FIREFLIES_COLLECTORS_MAX], stun[PUBLICADDR_SERVERS_MAX];
+	} collectors[FIREFLIES_COLLECTORS_MAX], stun[PUBLICADDR_SERVERS_MAX], relayed[RELAY_MOST];
 	struct markmetrics *metrics;
 	struct registry *registry;
 	struct flowin in;
+	struct relay relay;
 	struct pipein *pipes[WAYS_MAX];
 	struct fireflyin *receivers[WAYS_MAX];
 	struct waiter *steps;
@@ -106,8 +108,8 @@ static int ways_set(struct marking *m, const struct config_mark *c)
 	}
 	for (unsigned i = 0; i < c->receive_count; i++) {
 		if (!m->receivers[i])
-			m->receivers[i] =
-				fireflyin_open(m->base, &c->receivers[i], c->receive[i], &m->in);
+			m->receivers[i] = fireflyin_open(m->base, &c->receivers[i], c->receive[i],
+							 &m->in, &m->relay);
 		if (!m->receivers[i])
 			return -EIO;
 	}
@@ -126,6 +128,13 @@ static void stun_found(const struct sockaddr_in6 *at, void *ctx)
 	const struct named *named = ctx;
 
 	publicaddr_stun(named->m->addresses, named->n, at);
+}
+
+static void relay_found(const struct sockaddr_in6 *at, void *ctx)
+{
+	const struct named *named = ctx;
+
+	named->m->relay.to[named->n] = *at;
 }
 
 /* Those of the list that are names: the check has left their addresses empty. */
@@ -171,6 +180,7 @@ static void outs_close(struct marking *m)
 	m->lookups = NULL;
 	fireflies_close(m->fireflies);
 	publicaddr_close(m->addresses);
+	relay_close(&m->relay);
 	m->fireflies = NULL;
 	m->addresses = NULL;
 }
@@ -178,9 +188,13 @@ static void outs_close(struct marking *m)
 static int outs_open(struct marking *m, const struct config_mark *c)
 {
 	struct fireflies_options o = c->tell;
+	int err = relay_open(&m->relay, c->relays, c->relay_count);
 
-	if (!c->fireflies)
-		return 0;
+	if (!err)
+		err = names_ask(m, c->relay, c->relays, c->relay_count, FIREFLY_PORT, relay_found,
+				m->relayed);
+	if (err || !c->fireflies)
+		return err;
 	if (c->addresses) {
 		m->addresses = publicaddr_open(m->base, c->addresses);
 		if (!m->addresses)
@@ -296,6 +310,11 @@ void marking_metrics(struct text *text, struct marking *m)
 		"Lines, requests and datagrams that said nothing of a flow.", in->refused);
 	came_in(text, "tidemark_marks_failed_total", "Flows for which the table had no room.",
 		in->failed);
+	came_in(text, "tidemark_fireflies_relayed_total", "Received fireflies handed on.",
+		m->relay.sent);
+	came_in(text, "tidemark_fireflies_relay_failed_total",
+		"Those that could not be, or whose receiver's name was not found yet.",
+		m->relay.failed);
 }
 
 struct flowin *marking_in(struct marking *m)
