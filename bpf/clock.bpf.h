@@ -432,17 +432,17 @@ __checked int event_handshake(struct pkt *p)
 	return 0;
 }
 
-__checked int mark_ask(struct __sk_buff *skb, struct pkt *p);
+__checked int mark_ask(struct __sk_buff *skb, struct pkt *p, struct flow *f);
 
 /* And tell who listens, if it is another one. Not from within: the stack would not do. */
 static __always_inline void mark_ask_aloud(struct pass *at, struct pkt *p)
 {
 	__u32 old = at->flow->mark;
 
-	mark_ask(at->skb, p);
+	mark_ask(at->skb, p, at->flow);
 	if ((READ_ONCE(at->flow->mark) ^ old) &
 	    (MARK_MARKED | (MARK_LABEL_MASK & ~MARK_ENTROPY_MASK)))
-		report_marked(p);
+		report_marked(p, at->flow);
 }
 
 /* A flow's first event is to say its mark already; later stages find it asked for. */
