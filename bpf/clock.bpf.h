@@ -450,7 +450,7 @@ static __always_inline void event_marked(struct pass *at, struct pkt *p)
 {
 	const struct settings *s = settings_get();
 
-	if (part_is_here(STAGES_LIVE_mark) && s && s->marks_generation &&
+	if (pass_has(at, STAGES_LIVE_mark) && s && s->marks_generation &&
 	    !(at->flow->mark >> MARK_GENERATION_SHIFT & MARK_GENERATION_MAX))
 		mark_ask_aloud(at, p);
 }
@@ -463,7 +463,7 @@ static __always_inline int stage_clock(struct pass *at, struct pkt *p)
 	struct settings *s = settings_get();
 	__u16 notes;
 
-	if (part_is_here(PART_WIRE) && s && s->in_band)
+	if (pass_has(at, PART_WIRE) && s && s->in_band)
 		wire_before(at, p);
 	notes = p->notes;
 	if (!notes && !p->blank)
@@ -488,7 +488,7 @@ static __always_inline int stage_clock(struct pass *at, struct pkt *p)
 	if (notes & NOTE_CLOSE)
 		event_note(at->skb, p, EVENT_close, end, end);
 stamp:
-	if (part_is_here(PART_WIRE) && s && s->in_band && p->dir == DIR_OUT)
+	if (pass_has(at, PART_WIRE) && s && s->in_band && p->dir == DIR_OUT)
 		wire_after(at, p);
 	return NEXT;
 }

@@ -91,6 +91,7 @@ struct pass {
 	struct __sk_buff *skb;
 	struct counters *count; /* this CPU's, this direction's */
 	struct flow *flow;	/* NULL: this packet has none */
+	__u32 parts;		/* this pipeline's, see part.bpf.h */
 };
 
 struct {

@@ -116,7 +116,7 @@ void bench_begin(struct tidemark *t, unsigned flows, size_t ring_bytes)
 
 	libbpf_set_print(log_libbpf);
 	tidemark_init(t, BENCH_PINS, "/nonexistent");
-	if (tidemark_create(t, &sizes))
+	if (tidemark_create(t, &sizes, NULL))
 		bench_die("no datapath");
 	physical_publish(t);
 }

@@ -12,4 +12,7 @@
  */
 int pipeline_need(struct tidemark *t, __u32 parts);
 
+/* Load one for these maps, attached to nothing: its descriptor, or -errno. */
+int pipeline_load(const int map[MAPS_NR], __u32 parts);
+
 #endif
