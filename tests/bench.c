@@ -225,7 +225,7 @@ void frame_make(struct frame *f, const struct frame_spec *spec)
 
 void traffic_open(struct traffic *traffic, const struct traffic_spec *spec)
 {
-	struct bench_bpf *skel = bench_bpf__open();
+	struct bench_bpf *skel = bench_bpf_unpack();
 	int fd, zero = 0;
 
 	if (!skel)

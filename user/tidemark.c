@@ -227,7 +227,7 @@ int tidemark_open(struct tidemark *t)
 /* Here alone: whoever calls the skeleton's own function gets the whole object once more. */
 struct tidemark_bpf *tidemark_object(void)
 {
-	return tidemark_bpf__open();
+	return tidemark_bpf_unpack();
 }
 
 static void sizes_set(struct tidemark_bpf *skel, const struct sizes *sizes)
@@ -549,7 +549,7 @@ int tidemark_watch_processes(struct tidemark *t)
 
 	if (err || !access(path, F_OK)) /* they run already */
 		return err;
-	skel = trace_bpf__open();
+	skel = trace_bpf_unpack();
 	if (!skel)
 		return -errno;
 	bpf_map__reuse_fd(skel->maps.owners, t->map[MAP_owners]);
