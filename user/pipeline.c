@@ -38,9 +38,9 @@ static int pipeline_prepare(const int map[MAPS_NR], struct tidemark_bpf *skel, _
 	return err;
 }
 
-int pipeline_load(const int map[MAPS_NR], __u32 parts)
+/* For these maps, attached to nothing: its descriptor, or -errno. `skel` is used up. */
+static int pipeline_load(struct tidemark_bpf *skel, const int map[MAPS_NR], __u32 parts)
 {
-	struct tidemark_bpf *skel = tidemark_object();
 	int err, fd = -1;
 
 	if (!skel)
@@ -79,7 +79,7 @@ static int pipeline_replace(struct tidemark *t, int fd, __u32 parts)
 
 static int pipeline_change(struct tidemark *t, __u32 parts)
 {
-	int fd = pipeline_load(t->map, parts), err;
+	int fd = pipeline_load(tidemark_object(), t->map, parts), err;
 
 	if (fd < 0)
 		return fd;
@@ -108,4 +108,56 @@ int pipeline_need(struct tidemark *t, __u32 parts)
 			  "the verifier said",
 			  t->pin_dir, strerror(-err));
 	return err;
+}
+
+static int pipeline_opened(void *ctx)
+{
+	struct pipeline_making *m = ctx;
+
+	m->skel = tidemark_object();
+	return m->skel ? 0 : -errno;
+}
+
+static int pipeline_made(void *ctx)
+{
+	struct pipeline_making *m = ctx;
+	struct tidemark_bpf *skel = m->skel;
+
+	m->skel = NULL;
+	return pipeline_load(skel, m->map, m->parts);
+}
+
+void pipeline_begin(struct pipeline_making *m)
+{
+	m->skel = NULL;
+	aside_start(&m->aside, pipeline_opened, m);
+}
+
+int programs_load(struct tidemark_bpf *skel, struct pipeline_making *m,
+		  const struct meanwhile *meanwhile)
+{
+	int err, fd;
+
+	bpf_program__set_autoload(skel->progs.pipeline, false);
+	bpf_map__set_autocreate(skel->maps.heads, false);
+	bpf_map__set_autocreate(skel->maps.replayed, false);
+	err = maps_make(skel->obj, m->map);
+	if (!err)
+		err = aside_join(&m->aside);
+	if (err)
+		return err;
+	aside_start(&m->aside, pipeline_made, m);
+	err = tidemark_bpf__load(skel);
+	if (!err && meanwhile)
+		meanwhile->fn(meanwhile->ctx);
+	fd = aside_join(&m->aside);
+	if (err && fd >= 0)
+		close(fd);
+	return err ? err : fd;
+}
+
+void pipeline_end(struct pipeline_making *m)
+{
+	aside_join(&m->aside);
+	tidemark_bpf__destroy(m->skel);
 }

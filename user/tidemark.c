@@ -21,7 +21,6 @@
 #include "../bpf/event.h"
 #include "../bpf/flow.h"
 #include "../bpf/mark.h"
-#include "aside.h"
 #include "cgroup.h"
 #include "../bpf/stage.h"
 #include "log.h"
@@ -370,45 +369,6 @@ static int load_failed(int err)
 	return err == -EPERM || err == -EACCES ? err : -EOPNOTSUPP;
 }
 
-/* All but the pipeline is loaded by the thread that asks, and the pipeline by another. */
-struct pipeline_making {
-	int map[MAPS_NR];
-	__u32 parts;
-	struct aside aside;
-};
-
-static int pipeline_made(void *ctx)
-{
-	struct pipeline_making *m = ctx;
-
-	return pipeline_load(m->map, m->parts);
-}
-
-/*
- * The kernel follows every way through the pipeline before it takes it, which is half of a
- * start, while the other programs are loaded here. The descriptor of the pipeline, or -errno.
- */
-static int programs_load(struct tidemark_bpf *skel, struct pipeline_making *m,
-			 const struct meanwhile *meanwhile)
-{
-	int err, fd;
-
-	bpf_program__set_autoload(skel->progs.pipeline, false);
-	bpf_map__set_autocreate(skel->maps.heads, false);
-	bpf_map__set_autocreate(skel->maps.replayed, false);
-	err = maps_make(skel->obj, m->map);
-	if (err)
-		return load_failed(err);
-	aside_start(&m->aside, pipeline_made, m);
-	err = tidemark_bpf__load(skel);
-	if (!err && meanwhile)
-		meanwhile->fn(meanwhile->ctx);
-	fd = aside_join(&m->aside);
-	if (err && fd >= 0)
-		close(fd);
-	return err || fd < 0 ? load_failed(err ? err : fd) : fd;
-}
-
 /*
  * Everything is pinned in a directory of another name first, which then takes its place
  * in one step: whoever is killed in between leaves either a whole datapath or rubbish that
@@ -449,13 +409,16 @@ int tidemark_create(struct tidemark *t, const struct sizes *sizes,
 	if (err)
 		return err;
 	pins_remove(path);
-	skel = tidemark_object();
-	if (!skel)
-		return -errno;
-	sizes_set(skel, sizes);
-	skel->rodata->stages = making.parts;
 	for (int i = 0; i < MAPS_NR; i++)
 		making.map[i] = -1;
+	pipeline_begin(&making);
+	skel = tidemark_object();
+	if (!skel) {
+		err = -errno;
+		goto out;
+	}
+	sizes_set(skel, sizes);
+	skel->rodata->stages = making.parts;
 	/* A ring for each CPU that may ever be. The outer map holds them; nobody else does. */
 	t->rings = rings_make(cpus, sizes->ring_bytes ? sizes->ring_bytes : RING_DEFAULT);
 	err = t->rings ? 0 : -errno;
@@ -465,12 +428,13 @@ int tidemark_create(struct tidemark *t, const struct sizes *sizes,
 	}
 	making.map[MAP_events] = rings_map(t->rings);
 	pipeline = programs_load(skel, &making, meanwhile);
-	err = pipeline < 0 ? pipeline : pins_place(t, skel, pipeline, path);
+	err = pipeline < 0 ? load_failed(pipeline) : pins_place(t, skel, pipeline, path);
 	if (!err)
 		err = tidemark_open(t);
 	if (!err)
 		t->settings->parts = making.parts;
 out:
+	pipeline_end(&making);
 	making.map[MAP_events] = -1; /* the rings' */
 	for (int i = 0; i < MAPS_NR; i++)
 		if (making.map[i] >= 0)
