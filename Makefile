@@ -9,7 +9,7 @@ HOST    := $(patsubst aarch64,arm64,$(patsubst x86_64,x86,$(shell uname -m)))
 ARCH    ?= $(HOST)
 PREFIX  ?= /usr/local
 STATIC  ?= -static
-CFLAGS  ?= -O2 -g
+CFLAGS  ?= -O2 -g -fno-asynchronous-unwind-tables
 CLANG   ?= clang
 OBJCOPY ?= objcopy
 ifeq ($(origin CC),default)
@@ -39,7 +39,8 @@ ALONE   := trace older report tcp
 PIPE    := $(filter-out $(ALONE:%=$B/bpf/%.bpf.o),$(patsubst %.c,$B/%.o,$(wildcard bpf/*.bpf.c)))
 SKEL    := $(if $(PIPE),$S/tidemark.skel.h) $(ALONE:%=$S/%.skel.h)
 DATA    := $(patsubst %,$B/%.o,$(wildcard user/*.json user/*.html user/*.css user/*.js))
-OBJ     := $(patsubst %.c,$B/%.o,$(filter-out user/libelf.c,$(wildcard user/*.c))) $(DATA)
+PACKED  := $(SKEL:$S/%.skel.h=$B/%.zst.o)
+OBJ     := $(patsubst %.c,$B/%.o,$(filter-out user/libelf.c,$(wildcard user/*.c))) $(DATA) $(PACKED)
 PARTS   := $(filter-out $B/user/main.o,$(OBJ)) $B/user/libelf.a
 PKT     := $(patsubst %.c,$B/%.o,$(wildcard tests/pkt.c tests/rig.c tests/spoil.c))
 program  = $(patsubst %.c,$1/%,$(wildcard tests/$2_*.c))
@@ -134,9 +135,20 @@ $B/tidemark.o $(ALONE:%=$B/%.o) $B/bench.o:
 	$(call say,JOIN,$@)
 	$(Q)$(BPFTOOL) gen object $@ $^
 
-$S/%.skel.h: $B/%.o
+$S/%.skel.h: $B/%.o user/object.h
 	$(call say,SKEL,$@)
 	$(Q)$(BPFTOOL) gen skeleton $< name $*_bpf >$@
+	$(Q)sed -i '/__elf_bytes(size_t \*sz)$$/,/^}$$/d' $@
+	$(Q)printf '\n#include "user/object.h"\nOBJECT($*)\n' >>$@
+
+# The object itself, packed; the skeleton ends in how it is unpacked.
+$B/%.zst: $B/%.o
+	$(call say,PACK,$@)
+	$(Q)zstd -q -19 -f $< -o $@
+
+$(PACKED) $B/bench.zst.o: %.o: % user/data.S
+	$(call say,DATA,$@)
+	$(Q)$(CC) -DNAME=data_$(subst .,_,$(notdir $*)) -DFILE='"$<"' -c user/data.S -o $@
 
 $B/%.o: %.c | $(SKEL) $B/version.h
 	$(call say,CC,$@)
@@ -157,7 +169,7 @@ $(PROGRAMS): $B/%: $B/%.o $(PARTS)
 	$(Q)$(LINK)
 $(filter-out $B/tests/unit_%,$(PROGRAMS)): $(PKT)
 $(patsubst %,$B/tests/%,unit_order bench_merge bench_clocks): $B/tests/world.o
-$(filter $B/tests/bench_%,$(PROGRAMS)): $B/tests/bench.o
+$(filter $B/tests/bench_%,$(PROGRAMS)): $B/tests/bench.o $B/bench.zst.o
 $B/tests/bench.o: $S/bench.skel.h
 $(filter $B/tests/fuzz_%,$(PROGRAMS)): LDFLAGS += -fsanitize=fuzzer
 
@@ -189,7 +201,7 @@ uninstall: ## what install put there
 
 clean: ## what make made
 	rm -rf $(addprefix $B/,bpf user tests version.h tidemark.o tidemark.debug \
-		$(ALONE:%=%.o) bench.o) $S/*.skel.h $(BIN) \
+		$(ALONE:%=%.o) bench.o $(notdir $(PACKED:.o=)) bench.zst) $(PACKED) $B/bench.zst.o $S/*.skel.h $(BIN) \
 		$(if $(O),,$B .asan .fuzz .arm64)
 
 vmlinux: ## every type of this kernel in .build/vmlinux.h, to look fields up (never compiled in)

@@ -380,17 +380,17 @@ __checked int event_handshake(struct pkt *p)
 	return 0;
 }
 
-__checked int mark_ask(struct __sk_buff *skb, struct pkt *p);
+__checked int mark_ask(struct __sk_buff *skb, struct pkt *p, struct flow *f);
 
 /* And tell who listens, if it is another one. Not from within: the stack would not do. */
 static __always_inline void mark_ask_aloud(struct pass *at, struct pkt *p)
 {
 	__u32 old = at->flow->mark;
 
-	mark_ask(at->skb, p);
+	mark_ask(at->skb, p, at->flow);
 	if ((READ_ONCE(at->flow->mark) ^ old) &
 	    (MARK_MARKED | (MARK_LABEL_MASK & ~MARK_ENTROPY_MASK)))
-		report_marked(p);
+		report_marked(p, at->flow);
 }
 
 /* A flow's first event is to say its mark already; later stages find it asked for. */
@@ -398,7 +398,7 @@ static __always_inline void event_marked(struct pass *at, struct pkt *p)
 {
 	const struct settings *s = settings_get();
 
-	if (part_is_here(STAGES_LIVE_mark) && s && s->marks_generation &&
+	if (pass_has(at, STAGES_LIVE_mark) && s && s->marks_generation &&
 	    !(at->flow->mark >> MARK_GENERATION_SHIFT & MARK_GENERATION_MAX))
 		mark_ask_aloud(at, p);
 }
@@ -411,7 +411,7 @@ static __always_inline int stage_clock(struct pass *at, struct pkt *p)
 	struct settings *s = settings_get();
 	__u16 notes;
 
-	if (part_is_here(PART_WIRE) && s && s->in_band)
+	if (pass_has(at, PART_WIRE) && s && s->in_band)
 		wire_before(at, p);
 	notes = p->notes;
 	if (!notes && !p->blank)
@@ -436,7 +436,7 @@ static __always_inline int stage_clock(struct pass *at, struct pkt *p)
 	if (notes & NOTE_CLOSE)
 		event_note(at->skb, p, EVENT_close, end, end);
 stamp:
-	if (part_is_here(PART_WIRE) && s && s->in_band && p->dir == DIR_OUT)
+	if (pass_has(at, PART_WIRE) && s && s->in_band && p->dir == DIR_OUT)
 		wire_after(at, p);
 	return NEXT;
 }

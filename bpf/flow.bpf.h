@@ -42,9 +42,11 @@ static __always_inline __u64 flow_wall(void)
 	return bpf_ktime_get_boot_ns() + (s ? s->realtime_offset_ns : 0);
 }
 
-static __always_inline struct flow_dir *flow_dir(struct flow *f, int from_local)
+/* Computed, not chosen: behind a branch the verifier follows all that comes twice. */
+static __always_inline struct flow_dir *flow_dir(struct flow *f, __u32 from_local)
 {
-	return from_local ? &f->dir[DIR_OUT] : &f->dir[DIR_IN];
+	barrier_var(from_local);
+	return &f->dir[from_local & 1];
 }
 
 static __always_inline int flow_side(const struct pkt *p)
@@ -173,50 +175,50 @@ static __always_inline __u32 flow_fresh(struct flow_dir *d, __u32 *seq, __u32 le
  * The same for what a node receives: how many bytes a segment makes deliverable. TCP hands
  * over nothing beyond a hole, so to the node it has not arrived: counted at once, it would
  * stand in the log before the message in the hole, which it may be the answer to. What lies
- * beyond is counted when the hole is filled, and *ahead says that some came.
+ * beyond is counted when the hole is filled, and NOTE_AHEAD says that some came.
  *
  * There is one hole. A second one widens it, and what came between the two, or in the
  * middle of one, is forgotten. It will not be sent again, so that hole stays, until the
  * receiver acknowledges what is beyond (flow_acked), which is exact but comes after.
  */
-static __always_inline __u32 flow_arrive(struct flow_dir *d, __u32 *seq, __u32 length, __u8 *ahead)
+static __always_inline __u32 flow_arrive(struct flow_dir *d, struct pkt *p)
 {
-	__u32 from = *seq, end = from + length;
+	__u32 from = p->seq, end = from + p->payload;
 
 	if (!d->synced) {
 		d->synced = DIR_SYNCED;
 		d->next_seq = end;
-		return length;
+		return p->payload;
 	}
 	if (d->hole_from == d->hole_to) {
 		if ((__s32)(end - d->next_seq) <= 0)
 			return 0;
 		if ((__s32)(from - d->next_seq) > 0) {
-			*ahead = 1;
+			p->notes |= NOTE_AHEAD;
 			d->hole_from = d->next_seq;
 			d->hole_to = from;
 			d->next_seq = end;
 			return 0;
 		}
-		*seq = d->next_seq;
+		p->seq = d->next_seq;
 		d->next_seq = end;
-		return end - *seq;
+		return end - p->seq;
 	}
 	if ((__s32)(end - d->hole_from) <= 0)
 		return 0;
 	if ((__s32)(from - d->hole_from) <= 0) {
-		*seq = d->hole_from;
+		p->seq = d->hole_from;
 		d->hole_from = end;
 		if ((__s32)(end - d->hole_to) < 0)
-			return end - *seq;
+			return end - p->seq;
 		if ((__s32)(end - d->next_seq) > 0)
 			d->next_seq = end;
 		d->hole_from = d->hole_to = 0;
-		return d->next_seq - *seq;
+		return d->next_seq - p->seq;
 	}
 	if ((__s32)(from - d->hole_to) >= 0 && (__s32)(end - d->next_seq) <= 0)
 		return 0;
-	*ahead = 1;
+	p->notes |= NOTE_AHEAD;
 	if ((__s32)(from - d->next_seq) > 0 ||
 	    ((__s32)(from - d->hole_to) < 0 && (__s32)(end - d->hole_to) >= 0))
 		d->hole_to = from;
@@ -232,15 +234,17 @@ static __always_inline void flow_acked(struct flow_dir *d, __u32 ack)
 		d->synced |= DIR_FILLED;
 }
 
-/* Then the next segment that comes, whatever it is, tells of what had not been told. */
-static __always_inline __u32 flow_filled(struct flow_dir *d, __u32 *seq)
+/*
+ * Then the next segment that comes, whatever it is, tells of what had not been told. Kept in the
+ * packet, as NOTE_AHEAD is: of what is in variables the verifier knows whether they are zero,
+ * and follows all that comes for each.
+ */
+static __always_inline void flow_filled(struct flow_dir *d, struct pkt *p)
 {
-	__u32 fresh = d->next_seq - d->hole_from;
-
-	*seq = d->hole_from;
+	p->filled = d->next_seq - d->hole_from;
+	p->filled_seq = d->hole_from;
 	d->synced = DIR_SYNCED;
 	d->hole_from = d->hole_to = 0;
-	return fresh;
 }
 
 /* A new connection on the same ends: nothing of the old one may colour it. */
@@ -330,32 +334,8 @@ static __always_inline void flow_fin(struct flow *f, struct flow_dir *d, struct 
 	f->state = flow_dir(f, !p->from_local)->tcp_flags & TCP_FIN ? FLOW_CLOSED : FLOW_CLOSING;
 }
 
-static __always_inline void flow_data(struct pass *at, struct flow *f, struct flow_dir *d,
-				      struct pkt *p)
+static __always_inline void flow_again(struct pass *at, struct flow *f, struct pkt *p)
 {
-	__u32 filled = 0, seq = 0;
-	__u8 ahead = 0;
-
-	if (p->dir == DIR_IN) {
-		if (d->synced & DIR_FILLED)
-			filled = flow_filled(d, &seq);
-		if (p->payload)
-			p->fresh = flow_arrive(d, &p->seq, p->payload, &ahead);
-	} else {
-		p->fresh = flow_fresh(d, &p->seq, p->payload);
-	}
-	if (ahead) {
-		at->count->reason.ahead++;
-		p->notes |= NOTE_AHEAD;
-	}
-	if (filled) {
-		p->fresh += filled;
-		p->seq = seq;
-	}
-	if (p->fresh)
-		p->notes |= NOTE_MESSAGE;
-	if (p->fresh || ahead || !p->payload)
-		return;
 	f->retransmits[flow_side(p)]++;
 	if (p->dir == DIR_OUT) {
 		at->count->reason.retransmit++;
@@ -363,6 +343,29 @@ static __always_inline void flow_data(struct pass *at, struct flow *f, struct fl
 	} else {
 		at->count->reason.duplicate++;
 	}
+}
+
+static __always_inline void flow_data(struct pass *at, struct flow *f, struct flow_dir *d,
+				      struct pkt *p)
+{
+	if (p->dir == DIR_IN) {
+		if (d->synced & DIR_FILLED)
+			flow_filled(d, p);
+		if (p->payload)
+			p->fresh = flow_arrive(d, p);
+	} else {
+		p->fresh = flow_fresh(d, &p->seq, p->payload);
+	}
+	if (READ_ONCE(p->notes) & NOTE_AHEAD)
+		at->count->reason.ahead++;
+	if (READ_ONCE(p->filled)) {
+		p->fresh += p->filled;
+		p->seq = p->filled_seq;
+	}
+	if (READ_ONCE(p->fresh))
+		p->notes |= NOTE_MESSAGE;
+	else if (p->payload && !(READ_ONCE(p->notes) & NOTE_AHEAD))
+		flow_again(at, f, p);
 }
 
 static __always_inline void flow_tcp(struct pass *at, struct flow *f, struct flow_dir *d,
@@ -394,10 +397,6 @@ static __always_inline void flow_tcp(struct pass *at, struct flow *f, struct flo
 		d->tcp_flags |= flags;
 }
 
-/*
- * The flow, wherever it lives. For the slow path, which gets no pointers. The key is
- * copied because kernels before 6.3 take no memory of a function's argument for one.
- */
 static __always_inline struct flow *flow_get(const struct pkt *p)
 {
 	struct flow_key key = p->key;

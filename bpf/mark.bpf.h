@@ -72,7 +72,7 @@ static __always_inline int stage_mark(struct pass *at, struct pkt *p)
 	if (!(mark & MARK_MARKED))
 		return NEXT;
 	if (f->state >= FLOW_CLOSED && p->tcp_flags & (TCP_FIN | TCP_RST))
-		mark_end(p);
+		mark_end(p, f);
 	if (s->marks_flags & MARKS_UNWRITTEN)
 		return NEXT;
 	if (p->dir == DIR_OUT)

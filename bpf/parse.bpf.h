@@ -47,6 +47,23 @@ struct cursor {
 	void *end;
 };
 
+/*
+ * `at` bytes into the packet. The two are read in assembly because the compiler, told that
+ * they are 32 bits wide, may widen what it has read, and then they are packet pointers no more.
+ */
+static __always_inline struct cursor cursor_at(struct __sk_buff *skb, __u32 at)
+{
+	struct cursor c;
+
+	asm volatile("%0 = *(u32 *)(%2 + %3)\n"
+		     "%1 = *(u32 *)(%2 + %4)\n"
+		     : "=&r"(c.at), "=&r"(c.end)
+		     : "r"(skb), "i"(offsetof(struct __sk_buff, data)),
+		       "i"(offsetof(struct __sk_buff, data_end)));
+	c.at += at;
+	return c;
+}
+
 struct l3 {
 	__u8 src[16];
 	__u8 dst[16];
@@ -91,6 +108,7 @@ static __always_inline int parse_l2(struct cursor *c, struct pkt *p, __be16 *typ
 		return PARSE_SHORT;
 	*type = eth->h_proto;
 	c->at = eth + 1;
+	p->l3 = sizeof(*eth);
 #pragma unroll
 	for (int i = 0; i < PARSE_VLANS; i++) {
 		if (!parse_is_tag(bpf_ntohs(*type)))
@@ -101,6 +119,7 @@ static __always_inline int parse_l2(struct cursor *c, struct pkt *p, __be16 *typ
 		p->vlan[i] = (bpf_ntohs(tag->tci) & 0xfff) | TRACK_TAGGED;
 		*type = tag->proto;
 		c->at = tag + 1;
+		p->l3 += sizeof(*tag);
 	}
 	if (parse_is_tag(bpf_ntohs(*type))) {
 		count->reason.too_many_headers++;
@@ -184,18 +203,13 @@ bad:
 	return DONE;
 }
 
+/* One bit each, and not one comparison each, which the verifier would follow both ways. */
 static __always_inline int parse_is_extension(__u8 proto)
 {
-	switch (proto) {
-	case IPPROTO_HOPOPTS:
-	case IPPROTO_ROUTING:
-	case IPPROTO_DSTOPTS:
-	case IPPROTO_MH:
-	case IPPROTO_AH:
-	case IPPROTO_FRAGMENT:
-		return 1;
-	}
-	return 0;
+	const __u64 are = 1ULL << IPPROTO_HOPOPTS | 1ULL << IPPROTO_ROUTING |
+			  1ULL << IPPROTO_DSTOPTS | 1ULL << IPPROTO_AH | 1ULL << IPPROTO_FRAGMENT;
+
+	return proto == IPPROTO_MH || (proto < 64 && are >> proto & 1);
 }
 
 /*
@@ -397,7 +411,7 @@ static __always_inline int parse_fragment(struct l3 *l3, struct pkt *p, struct c
 static __always_inline int parse_packet(struct __sk_buff *skb, struct pkt *p,
 					struct counters *count)
 {
-	struct cursor c = { (void *)(long)skb->data, (void *)(long)skb->data_end };
+	struct cursor c = cursor_at(skb, 0);
 	__u16 src_port = 0, dst_port = 0;
 	__be16 type = skb->protocol;
 	struct l3 l3 = {};
@@ -408,18 +422,19 @@ static __always_inline int parse_packet(struct __sk_buff *skb, struct pkt *p,
 		if (err)
 			return err;
 	}
-	l3.at = c.at - (void *)(long)skb->data;
-	p->l3 = l3.at;
 	p->ethertype = bpf_ntohs(type);
 	if (p->ethertype == ETH_P_MPLS_UC || p->ethertype == ETH_P_MPLS_MC) {
 		err = parse_labels(skb, p);
 		if (err)
 			return err;
-		l3.at = p->l3 & 0xff; /* as the labels are few; the verifier does not know */
-		type = bpf_htons(p->ethertype);
-		c.at = (void *)(long)skb->data + l3.at;
-		c.end = (void *)(long)skb->data_end;
 	}
+	/*
+	 * Read back, as something that the verifier knows no value of: so it follows what comes
+	 * once, and not again for every number of tags. Labels are few, hence the mask.
+	 */
+	l3.at = READ_ONCE(p->l3) & 0xff;
+	type = bpf_htons(READ_ONCE(p->ethertype));
+	c = cursor_at(skb, l3.at);
 	if (type == bpf_htons(ETH_P_IP)) {
 		err = parse_v4(&c, &l3, p->len - l3.at, count);
 	} else if (type == bpf_htons(ETH_P_IPV6)) {
@@ -442,8 +457,7 @@ static __always_inline int parse_packet(struct __sk_buff *skb, struct pkt *p,
 	}
 	p->l4 = l3.at;
 	p->head = l3.first;
-	c.at = (void *)(long)skb->data + l3.at;
-	c.end = (void *)(long)skb->data_end;
+	c = cursor_at(skb, l3.at);
 	if (!l3.later) {
 		err = parse_l4(&c, &l3, p, count, &src_port, &dst_port);
 		if (err)

@@ -37,10 +37,9 @@ static __always_inline struct pkt *pkt_begin(void)
 	return p;
 }
 
-SEC("tc")
-int pipeline(struct __sk_buff *skb)
+static __always_inline int pipe(struct __sk_buff *skb, __u32 parts)
 {
-	struct pass at = { .skb = skb };
+	struct pass at = { .skb = skb, .parts = parts };
 	struct pkt *p = pkt_begin();
 	int verdict, done = 0;
 
@@ -60,21 +59,35 @@ int pipeline(struct __sk_buff *skb)
 	if (!at.count)
 		return NEXT;
 
-#define X(name, live, all, what)                               \
-	if (stages & (1U << STAGE_##name) && (all || !done)) { \
-		at.count->stage.name.seen++;                   \
-		verdict = stage_##name(&at, p);                \
-		if (verdict == DONE) {                         \
-			at.count->stage.name.done++;           \
-			done = 1;                              \
-		} else if (verdict != NEXT) {                  \
-			at.count->stage.name.verdict++;        \
-			return verdict;                        \
-		}                                              \
+#define X(name, live, all, what)                              \
+	if (parts & (1U << STAGE_##name) && (all || !done)) { \
+		at.count->stage.name.seen++;                  \
+		verdict = stage_##name(&at, p);               \
+		if (verdict == DONE) {                        \
+			at.count->stage.name.done++;          \
+			done = 1;                             \
+		} else if (verdict != NEXT) {                 \
+			at.count->stage.name.verdict++;       \
+			return verdict;                       \
+		}                                             \
 	}
 	STAGES(X)
 #undef X
 	return NEXT;
+}
+
+/* With what `stages` says. */
+SEC("tc")
+int pipeline(struct __sk_buff *skb)
+{
+	return pipe(skb, stages);
+}
+
+/* With what there is at first, if nobody asks for more: `stages` has to say the same. */
+SEC("?tc")
+int pipeline_first(struct __sk_buff *skb)
+{
+	return pipe(skb, PARTS_FIRST);
 }
 
 /*

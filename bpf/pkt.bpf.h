@@ -69,20 +69,22 @@ struct pkt {
 	__u8 from_local; /* its source is the local end: as dir, but for a mirror port */
 	__u8 tcp_flags;
 	__u8 v6;
-	__u8 ported;	/* has ports, or an echo identifier, or a protocol with neither */
-	__u8 tail;	/* a later fragment: not the beginning of a message */
-	__u8 head;	/* the first of several fragments */
-	__u8 fragment;	/* first or later */
-	__u8 keyed;	/* the key is whole */
-	__u16 notes;	/* NOTE_* */
-	__u8 options;	/* TCP: bytes of options, 0 if there are none but the usual timestamps */
-	__u8 flags;	/* EVENT_* of what will be noted */
-	__u32 idle;	/* jiffies since the flow's last packet */
-	__u32 surplus;	/* UDP: bytes behind the datagram, inside the IP packet */
-	__u32 blank;	/* TCP: offset of the option to be filled in, or 0 */
-	__u32 hash;	/* UDP with a peer: see wire_hash() */
-	__u64 carried;	/* the stamp that came with it, if it may be merged */
-	__u64 rejected; /* or if it may not */
+	__u8 ported;	  /* has ports, or an echo identifier, or a protocol with neither */
+	__u8 tail;	  /* a later fragment: not the beginning of a message */
+	__u8 head;	  /* the first of several fragments */
+	__u8 fragment;	  /* first or later */
+	__u8 keyed;	  /* the key is whole */
+	__u16 notes;	  /* NOTE_* */
+	__u8 options;	  /* TCP: bytes of options, 0 if there are none but the usual timestamps */
+	__u8 flags;	  /* EVENT_* of what will be noted */
+	__u32 idle;	  /* jiffies since the flow's last packet */
+	__u32 surplus;	  /* UDP: bytes behind the datagram, inside the IP packet */
+	__u32 blank;	  /* TCP: offset of the option to be filled in, or 0 */
+	__u32 hash;	  /* UDP with a peer: see wire_hash() */
+	__u64 carried;	  /* the stamp that came with it, if it may be merged */
+	__u64 rejected;	  /* or if it may not */
+	__u32 filled;	  /* bytes of the flow's hole, which it is told to have been filled, */
+	__u32 filled_seq; /* and the first of them */
 };
 
 /* And the pointers, for the stages that are inlined. */
@@ -90,6 +92,7 @@ struct pass {
 	struct __sk_buff *skb;
 	struct counters *count; /* this CPU's, this direction's */
 	struct flow *flow;	/* NULL: this packet has none */
+	__u32 parts;		/* this pipeline's, see part.bpf.h */
 };
 
 struct {

@@ -320,15 +320,11 @@ static __always_inline int record_is_cut(const struct class *c, struct flow *f, 
 }
 
 /* What the flow is told of the answer. The user may suspend it at this very moment. */
-__checked int record_decide(struct pkt *p, __u32 slot, __u32 generation)
+__checked int record_decide(struct flow *f, __u32 slot, __u32 generation)
 {
 	struct class *c = class_get(slot);
 	__u32 old, now;
-	struct flow *f;
 
-	if (!p)
-		return 0;
-	f = flow_get(p);
 	if (!f)
 		return slot | generation << 8;
 	old = READ_ONCE(f->record);
@@ -386,7 +382,7 @@ static __always_inline int stage_record(struct pass *at, struct pkt *p)
 	if (!f || RECORD_GENERATION(record) != generation) {
 		record_owner(f);
 		slot = record_ask(at->skb, p, record_opener(f, p));
-		record = f ? record_decide(p, slot, generation) : slot;
+		record = f ? record_decide(f, slot, generation) : slot;
 		made = 1;
 	}
 	slot = RECORD_CLASS(record);

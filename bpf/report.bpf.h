@@ -55,16 +55,14 @@ static __always_inline void report_flow(struct report *r, const struct flow *f)
  * without a socket here (UDP, forwarded), and those that live for milliseconds, are told
  * of as surely as any.
  */
-__checked int report_marked(struct pkt *p)
+__checked int report_marked(struct pkt *p, struct flow *f)
 {
 	struct settings *s = settings_get();
 	struct report *r;
-	struct flow *f;
 
-	if (!p || !s || !s->reports)
+	if (!p || !f || !s || !s->reports)
 		return 0;
-	f = flow_get(p);
-	if (!f || !(f->mark & MARK_MARKED))
+	if (!(f->mark & MARK_MARKED))
 		return 0;
 	r = bpf_ringbuf_reserve(&reports, sizeof(*r), 0);
 	if (!r) {

@@ -190,19 +190,17 @@ static __always_inline void entry_key(struct flow_key *key, const struct flow_ke
 		key->proto = 0;
 }
 
-__checked int marks_find(struct pkt *p, struct asked *a)
+__checked int marks_find(struct pkt *p, struct flow *f, struct asked *a)
 {
 	const struct settings *s = settings_get();
 	struct counters *count;
 	struct mark_entry *e;
 	struct flow_key key;
-	struct flow *f;
 
-	if (!p || !a || !s)
+	if (!p || !f || !a || !s)
 		return 0;
-	f = flow_get(p);
 	count = counters_of(p->dir);
-	if (!f || !count)
+	if (!count)
 		return 0;
 #pragma clang loop unroll(disable)
 	for (__u32 k = 0; k < 4; k++) {
@@ -227,18 +225,16 @@ __checked int marks_find(struct pkt *p, struct asked *a)
 }
 
 /* The connection is over, and so is what was said of it alone. */
-__checked int mark_end(struct pkt *p)
+__checked int mark_end(struct pkt *p, struct flow *f)
 {
 	struct counters *count;
 	struct mark_entry *e;
 	struct flow_key key;
-	struct flow *f;
 
-	if (!p)
+	if (!p || !f)
 		return 0;
-	f = flow_get(p);
 	count = counters_of(p->dir);
-	if (!f || !count)
+	if (!count)
 		return 0;
 #pragma clang loop unroll(disable)
 	for (__u32 k = 0; k < 4; k++) {
@@ -292,19 +288,17 @@ static __always_inline void heir_find(struct __sk_buff *skb, struct asked *a)
  * Ask for the flow's mark and keep the answer in the flow. A flow that has ended keeps the
  * one it had: what now stands for its ports may be meant for the next.
  */
-__checked int mark_ask(struct __sk_buff *skb, struct pkt *p)
+__checked int mark_ask(struct __sk_buff *skb, struct pkt *p, struct flow *f)
 {
 	const struct settings *s = settings_get();
 	struct counters *count;
 	struct asked a = {};
-	struct flow *f;
 	__u32 old, mark;
 
-	if (!p || !s)
+	if (!p || !f || !s)
 		return 0;
-	f = flow_get(p);
 	count = counters_of(p->dir);
-	if (!f || !count)
+	if (!count)
 		return 0;
 	if (s->marks_flags & MARKS_INHERIT && p->dir == DIR_IN && f->mark & MARK_MARKED)
 		return 0; /* the next that is sent can be asked what it inherits */
@@ -314,7 +308,7 @@ __checked int mark_ask(struct __sk_buff *skb, struct pkt *p)
 		a.old = f->mark & MARK_MARKED ? f->mark : 0;
 		if (s->marks_flags & MARKS_OWNERS)
 			asked_owner(&a, skb, p, f, s->marks_flags);
-		marks_find(p, &a);
+		marks_find(p, f, &a);
 		if (!a.given && s->marks_flags & MARKS_INHERIT && p->dir == DIR_OUT)
 			heir_find(skb, &a);
 		if (!a.given)

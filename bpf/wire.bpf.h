@@ -143,23 +143,21 @@ static __always_inline __u64 wire_stamp(const struct wire_area *area, __u32 at)
 #define TCP_OPTIONS_AT 20 /* in the header */
 
 /* Received, or about to be sent: then it is a blank that is looked for. */
-__checked int wire_tcp(struct __sk_buff *skb, struct pkt *p)
+__checked int wire_tcp(struct __sk_buff *skb, struct pkt *p, struct flow *f)
 {
 	struct wire_area area = {};
 	struct counters *count;
-	struct flow *f;
 	__u64 stamp;
 	__u32 n;
 	int at;
 
-	if (!p)
+	if (!p || !f)
 		return 0;
 	n = p->options;
 	if (n < WIRE_TCP_BYTES || n > 40 || !peer_clocks(p->key.remote))
 		return 0;
 	count = counters_of(p->dir);
-	f = flow_get(p);
-	if (!count || !f || bpf_skb_load_bytes(skb, p->l4 + TCP_OPTIONS_AT, &area, n))
+	if (!count || bpf_skb_load_bytes(skb, p->l4 + TCP_OPTIONS_AT, &area, n))
 		return 0;
 	at = wire_find(&area, n, 0, WIRE_TCP_KIND);
 	if (at == WIRE_BAD)
@@ -201,22 +199,20 @@ __checked int wire_joined(struct __sk_buff *skb, struct pkt *p)
  * flow sent, or the clock as it stands (a SYN-ACK). The checksum is corrected by what
  * replaces zeros; where it is left to the device the helper knows and does nothing.
  */
-__checked int wire_tcp_fill(struct __sk_buff *skb, struct pkt *p)
+__checked int wire_tcp_fill(struct __sk_buff *skb, struct pkt *p, struct flow *f)
 {
 	struct counters *count;
 	struct flow_dir *d;
 	__u64 stamp, bytes;
 	struct clock *c;
-	struct flow *f;
 	struct wire *w;
 	__u32 at;
 
-	if (!p || !p->blank)
+	if (!p || !f || !p->blank)
 		return 0;
 	c = clock_get(p->clock);
-	f = flow_get(p);
 	count = counters_of(p->dir);
-	if (!c || !f || !count)
+	if (!c || !count)
 		return 0;
 	d = flow_dir(f, p->from_local);
 	stamp = p->stamp ? p->stamp : d->burst ? d->burst : READ_ONCE(c->now);
@@ -257,20 +253,18 @@ static __always_inline __u32 wire_fold(__u32 sum)
  * The checksum covers surplus and its length: a sum that is not all ones belongs to bytes
  * that were damaged, or that are no options at all.
  */
-__checked int wire_udp_read(struct __sk_buff *skb, struct pkt *p)
+__checked int wire_udp_read(struct __sk_buff *skb, struct pkt *p, struct flow *f)
 {
 	struct wire_area area = {};
 	__u32 n, pad, sum;
 	struct counters *count;
-	struct flow *f;
 	__u64 stamp;
 	int at;
 
-	if (!p || !peer_clocks(p->key.remote))
+	if (!p || !f || !peer_clocks(p->key.remote))
 		return 0;
 	count = counters_of(p->dir);
-	f = flow_get(p);
-	if (!count || !f)
+	if (!count)
 		return 0;
 	pad = p->payload & 1;
 	n = p->surplus - pad - WIRE_UDP_BYTES;
@@ -452,7 +446,7 @@ static __always_inline void wire_before(struct pass *at, struct pkt *p)
 		return;
 	if (p->key.proto == IPPROTO_TCP) {
 		if (p->options)
-			wire_tcp(at->skb, p);
+			wire_tcp(at->skb, p, at->flow);
 		if (p->dir == DIR_OUT && p->notes & NOTE_MESSAGE && !p->blank &&
 		    at->flow->notes & FLOW_WIRED && wire_joined(at->skb, p))
 			p->notes &= ~NOTE_MESSAGE;
@@ -461,7 +455,7 @@ static __always_inline void wire_before(struct pass *at, struct pkt *p)
 			wire_udp_hash(at->skb, p);
 		if (p->dir == DIR_IN) {
 			if (p->surplus)
-				wire_udp_read(at->skb, p);
+				wire_udp_read(at->skb, p, at->flow);
 			wire_udp_none(p, at->flow);
 		}
 	}
@@ -472,7 +466,7 @@ static __always_inline void wire_after(struct pass *at, struct pkt *p)
 	if (p->how & WIRE_NOT)
 		return;
 	if (p->blank)
-		wire_tcp_fill(at->skb, p);
+		wire_tcp_fill(at->skb, p, at->flow);
 	else if (p->key.proto == IPPROTO_UDP)
 		wire_udp_append(at->skb, p);
 }

@@ -116,7 +116,7 @@ void bench_begin(struct tidemark *t, unsigned flows, size_t ring_bytes)
 
 	libbpf_set_print(log_libbpf);
 	tidemark_init(t, BENCH_PINS, "/nonexistent");
-	if (tidemark_create(t, &sizes))
+	if (tidemark_create(t, &sizes, NULL))
 		bench_die("no datapath");
 	physical_publish(t);
 }
@@ -225,7 +225,7 @@ void frame_make(struct frame *f, const struct frame_spec *spec)
 
 void traffic_open(struct traffic *traffic, const struct traffic_spec *spec)
 {
-	struct bench_bpf *skel = bench_bpf__open();
+	struct bench_bpf *skel = bench_bpf_unpack();
 	int fd, zero = 0;
 
 	if (!skel)

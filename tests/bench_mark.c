@@ -102,7 +102,7 @@ static void side_open(struct side *s, const struct mark_case *c, const char *pin
 	char path[128];
 
 	tidemark_init(&s->t, pins, "/nonexistent");
-	if (tidemark_create(&s->t, &sizes))
+	if (tidemark_create(&s->t, &sizes, NULL))
 		bench_die("no datapath");
 	marks_set(&s->t, c); /* which puts another pipeline in place */
 	snprintf(path, sizeof(path), "%s/pipeline", pins);

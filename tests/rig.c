@@ -98,7 +98,7 @@ int rig_open(struct rig *r, const struct rig_sizes *sizes)
 	CPU_SET(sched_getcpu(), &cpu);
 	if (sched_setaffinity(0, sizeof(cpu), &cpu))
 		return -errno;
-	r->skel = tidemark_bpf__open();
+	r->skel = tidemark_bpf_unpack();
 	if (!r->skel)
 		return -errno;
 	sizes = sizes ? sizes : &none;

@@ -50,6 +50,20 @@ nodes_are() { # NAME...
 	nothing_attached
 }
 
+# Rings are 1 MiB a CPU and mapped twice: kernel memory, which counts as ours all the same.
+@test "the idle daemon holds no more than 4 MiB besides its rings" {
+	local rings
+
+	file "$TIDEMARK" | grep -qE 'statically linked|static-pie' || skip 'not the binary as shipped'
+	run_start <<<"$both
+api: {listen: ['$API']}"
+	await 10 ask / -o /dev/null
+	rings=$(($(nproc --all) * 2048))
+	echo "$(grep -E 'VmRSS|Rss' "/proc/$RUN/status"), rings $rings kB"
+	[ "$(awk '/VmRSS/ { print $2 }' "/proc/$RUN/status")" -le $((rings + 4096)) ]
+	run_stop
+}
+
 @test "who runs is shown, with its configuration and sinks; when none runs that is said" {
 	run_start <<-EOF
 	$both

@@ -289,17 +289,36 @@ static int interfaces_add(struct tidemark *t, const struct datapath_options *o)
 	return 0;
 }
 
+struct look {
+	const struct datapath_options *o;
+	struct busy busy;
+};
+
+static void datapath_look(void *ctx)
+{
+	struct look *look = ctx;
+	const struct discover_choice choice = datapath_choice(look->o);
+
+	if (look->o->attach_how == ATTACH_AUTO)
+		discover_look(&choice, &look->busy);
+}
+
 int datapath_up(struct tidemark *t, const struct datapath_options *o, bool temporary)
 {
-	const struct discover_choice choice = datapath_choice(o);
+	struct discover_choice choice = datapath_choice(o);
+	struct look look = { .o = o };
+	const struct meanwhile meanwhile = { datapath_look, &look };
 	struct sizes sizes = o->sizes;
 	int err, status;
 
 	sizes.parts |= o->peers.peers_n ? PART_WIRE : 0;
 	sizes.parts |= o->burst_flow ? PART_BURSTS : 0;
-	err = tidemark_create(t, &sizes);
-	if (err)
+	err = tidemark_create(t, &sizes, &meanwhile);
+	if (err) {
+		busy_free(&look.busy);
 		return exit_of(err);
+	}
+	choice.options.busy = &look.busy;
 	t->settings->clock_per_host = o->clock_per_host;
 	t->settings->burst_flow = o->burst_flow;
 	t->settings->every_packet = o->every_packet;
@@ -320,6 +339,7 @@ int datapath_up(struct tidemark *t, const struct datapath_options *o, bool tempo
 		err = discover_now(t, &choice, o->wait);
 	if (!err)
 		err = interfaces_add(t, o);
+	busy_free(&look.busy);
 	status = err == -ENOTUNIQ ? 2 : err ? exit_of(err) : o->wait ? 0 : datapath_skew(t, o);
 	if (status) {
 		node_remove_all(t);

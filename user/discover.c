@@ -208,6 +208,40 @@ static void walk_all(struct walk *walk)
 			      sizeof(words));
 }
 
+static int namespace_look(const struct netns_seen *seen, void *ctx)
+{
+	struct netns ns;
+	int home;
+
+	if (netns_identify(seen->fd, &ns))
+		return 0;
+	home = netns_enter(seen->fd);
+	if (home < 0)
+		return 0;
+	busy_look(ctx, ns.cookie);
+	if (netns_leave(home)) {
+		log_error("cannot go back to the namespace we came from");
+		exit(1);
+	}
+	return 0;
+}
+
+static int selected_look(const struct netns_seen *seen, const char *name, void *ctx)
+{
+	(void)name;
+	return namespace_look(seen, ctx);
+}
+
+void discover_look(const struct discover_choice *choice, struct busy *busy)
+{
+	char words[512];
+
+	if (choice->all)
+		netns_each(namespace_look, busy);
+	for (size_t i = 0; i < choice->selectors_n; i++)
+		selector_each(&choice->selectors[i], selected_look, busy, words, sizeof(words));
+}
+
 int discover_now(struct tidemark *t, const struct discover_choice *wanted, bool wait)
 {
 	struct discover_choice settled = *wanted, *choice = &settled;

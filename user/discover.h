@@ -26,6 +26,12 @@ struct discover_choice {
  */
 int discover_now(struct tidemark *t, const struct discover_choice *choice, bool wait);
 
+/*
+ * A first look at which devices of theirs carry traffic, for `choice->options.busy`: it changes
+ * nothing, and what it does not find is not missing.
+ */
+void discover_look(const struct discover_choice *choice, struct busy *busy);
+
 /* Follow what comes: devices of the nodes there are, and namespaces. NULL: said why. */
 struct discover *discover_open(struct tidemark *t, const struct discover_choice *choice);
 void discover_close(struct discover *d);

@@ -6,7 +6,6 @@
 #include <linux/if_link.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -232,55 +231,4 @@ bool link_is_port(const struct link *link)
 bool link_has_ethernet(const struct link *link)
 {
 	return link->type == ARPHRD_ETHER || link->type == ARPHRD_LOOPBACK;
-}
-
-static int packets_found(const struct nlmsghdr *msg, void *ctx)
-{
-	struct attr_walk walk = attr_walk_message(msg, sizeof(struct ifinfomsg));
-	const struct rtattr *attr;
-	__u64 counts[2]; /* received, sent: struct rtnl_link_stats64 begins so */
-
-	while ((attr = attr_next(&walk)))
-		if (attr_type(attr) == IFLA_STATS64 && RTA_PAYLOAD(attr) >= sizeof(counts)) {
-			memcpy(counts, RTA_DATA(attr), sizeof(counts));
-			*(__u64 *)ctx = counts[0] + counts[1];
-		}
-	return 0;
-}
-
-static __u64 packets_of(int fd, int ifindex)
-{
-	static __u32 seq;
-	struct {
-		struct nlmsghdr head;
-		struct ifinfomsg info;
-	} req = {
-		.head = { .nlmsg_len = sizeof(req),
-			  .nlmsg_type = RTM_GETLINK,
-			  .nlmsg_flags = NLM_F_ACK,
-			  .nlmsg_seq = ++seq },
-		.info = { .ifi_index = ifindex },
-	};
-	__u64 packets = 0;
-
-	rtnl_ask(fd, &req.head, packets_found, &packets);
-	return packets;
-}
-
-void links_busy(const struct link *links, size_t n, bool *busy)
-{
-	const struct timespec pause = { .tv_nsec = 2000000 };
-	__u64 *before = calloc(n, sizeof(*before));
-	int fd = before ? rtnl_open() : -1;
-
-	memset(busy, 0, n * sizeof(*busy));
-	if (fd >= 0) {
-		for (size_t i = 0; i < n; i++)
-			before[i] = packets_of(fd, links[i].ifindex);
-		nanosleep(&pause, NULL);
-		for (size_t i = 0; i < n; i++)
-			busy[i] = packets_of(fd, links[i].ifindex) != before[i];
-		close(fd);
-	}
-	free(before);
 }

@@ -42,12 +42,6 @@ bool link_speaks(const struct link *links, size_t n, size_t i);
 /** Does it speak for somebody behind it (bridge port, tap)? Its ingress is that one's egress. */
 bool link_is_port(const struct link *link);
 
-/**
- * Which of the devices carry traffic right now: looks at their counts of packets, waits two
- * milliseconds, looks again. For 500 packets a second and more the answer is sure.
- */
-void links_busy(const struct link *links, size_t n, bool *busy);
-
 /** Do its packets start with an Ethernet header? Else with the IP header. */
 bool link_has_ethernet(const struct link *link);
 

@@ -227,7 +227,7 @@ static int node_attach_all(struct tidemark *t, __u32 id, const struct node *node
 		return err;
 	busy = calloc(n, sizeof(*busy));
 	if (busy && options->settled && t->settings->attach_how == ATTACH_AUTO)
-		links_busy(links, n, busy);
+		busy_ask(options->busy, node->cookie, links, n, busy);
 	for (size_t i = 0; i < n; i++) {
 		int one;
 
@@ -291,7 +291,7 @@ static int interface_add(struct tidemark *t, const struct link *link,
 {
 	__u32 flags = ATTACH_PROMISC | (link_is_port(link) ? ATTACH_FAR : 0), id;
 	struct node node = { .flags = NODE_INTERFACE, .pid = getpid() };
-	bool busy;
+	bool busy = false;
 	struct netns ns;
 	int err, fd = netns_open_pid(getpid());
 
@@ -308,7 +308,8 @@ static int interface_add(struct tidemark *t, const struct link *link,
 	if (err)
 		return err;
 	node_event(t, id, node.clock, EVENT_node_up);
-	links_busy(link, 1, &busy);
+	if (t->settings->attach_how == ATTACH_AUTO)
+		busy_ask(options->busy, node.cookie, link, 1, &busy);
 	err = attach_device(t, id, node.clock, flags, link, busy);
 	if (err)
 		node_remove(t, id);

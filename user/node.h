@@ -3,6 +3,7 @@
 #ifndef TIDEMARK_USER_NODE_H
 #define TIDEMARK_USER_NODE_H
 
+#include "busy.h"
 #include "link.h"
 #include "netns.h"
 #include "tidemark.h"
@@ -16,7 +17,8 @@ struct node_skew {
 struct node_options {
 	const struct node_skew *skews;
 	size_t skews_n;
-	bool settled; /* what is here now, not what just came: traffic may be running */
+	bool settled;	   /* what is here now, not what just came: traffic may be running */
+	struct busy *busy; /* a first look at that, or NULL */
 };
 
 /*

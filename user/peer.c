@@ -286,7 +286,7 @@ void peers_older(struct tidemark *t)
 
 	if (!t->settings->in_band || !faccessat(t->dir, OLDER, F_OK, 0))
 		return;
-	skel = older_bpf__open();
+	skel = older_bpf_unpack();
 	if (!skel)
 		return;
 	err = older_pin(t, skel);

@@ -80,7 +80,7 @@ static int program_attach(const struct tidemark *t, struct bpf_object *object)
 
 static int full_attach(const struct tidemark *t)
 {
-	struct tcp_bpf *skel = tcp_bpf__open();
+	struct tcp_bpf *skel = tcp_bpf_unpack();
 	int err;
 
 	if (!skel)
@@ -96,7 +96,7 @@ static int full_attach(const struct tidemark *t)
 
 static int plain_attach(const struct tidemark *t)
 {
-	struct report_bpf *skel = report_bpf__open();
+	struct report_bpf *skel = report_bpf_unpack();
 	int err;
 
 	if (!skel)

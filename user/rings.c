@@ -1,22 +1,18 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /* The rings of events, one a CPU, and the map that holds them. */
 #include <errno.h>
-#include <pthread.h>
-#include <signal.h>
-#include <stdbool.h>
 #include <stdlib.h>
 #include <unistd.h>
 
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
 
+#include "aside.h"
 #include "rings.h"
 
 struct rings {
-	pthread_t thread;
-	bool running;
+	struct aside filled;
 	int map;
-	int err; /* the thread's, once it is joined */
 	unsigned cpus, bytes;
 	int *ring;  /* descriptors, and */
 	__u32 *cpu; /* their keys */
@@ -44,57 +40,36 @@ static int rings_create(struct rings *rings)
 }
 
 /* All in one call waits once. Kernels before 5.13 cannot do that to a map of maps. */
-static void *rings_fill(void *arg)
+static int rings_fill(void *arg)
 {
 	struct rings *rings = arg;
 	__u32 n = rings->cpus;
+	int err = rings_create(rings);
 
-	rings->err = rings_create(rings);
-	if (rings->err || !bpf_map_update_batch(rings->map, rings->cpu, rings->ring, &n, NULL))
-		return NULL;
-	for (n = 0; n < rings->cpus && !rings->err; n++)
+	if (err || !bpf_map_update_batch(rings->map, rings->cpu, rings->ring, &n, NULL))
+		return err;
+	for (n = 0; n < rings->cpus; n++)
 		if (bpf_map_update_elem(rings->map, &n, &rings->ring[n], BPF_ANY))
-			rings->err = -errno;
-	return NULL;
+			return -errno;
+	return 0;
 }
 
-/* Signals are the business of the thread that was there before. */
-static int rings_start(struct rings *rings)
-{
-	sigset_t all, before;
-	int err;
-
-	sigfillset(&all);
-	pthread_sigmask(SIG_SETMASK, &all, &before);
-	err = pthread_create(&rings->thread, NULL, rings_fill, rings);
-	pthread_sigmask(SIG_SETMASK, &before, NULL);
-	rings->running = !err;
-	return err;
-}
-
-static void rings_join(struct rings *rings)
-{
-	if (rings->running)
-		pthread_join(rings->thread, NULL);
-	rings->running = false;
-}
-
-/* The map wants to see what it will hold, of any size. */
-static int outer_create(struct rings *rings)
+int rings_holder(const char *name, unsigned cpus)
 {
 	LIBBPF_OPTS(bpf_map_create_opts, opts);
+	/* The map wants to see what it will hold, of any size. */
 	int model = bpf_map_create(BPF_MAP_TYPE_RINGBUF, "ring", 0, 0, getpagesize(), NULL);
-	int err = 0;
+	int map;
 
 	if (model < 0)
-		return errno;
+		return -errno;
 	opts.inner_map_fd = model;
-	rings->map = bpf_map_create(BPF_MAP_TYPE_ARRAY_OF_MAPS, "events", sizeof(__u32),
-				    sizeof(__u32), rings->cpus, &opts);
-	if (rings->map < 0)
-		err = errno;
+	map = bpf_map_create(BPF_MAP_TYPE_ARRAY_OF_MAPS, name, sizeof(__u32), sizeof(__u32), cpus,
+			     &opts);
+	if (map < 0)
+		map = -errno;
 	close(model);
-	return err;
+	return map;
 }
 
 struct rings *rings_make(unsigned cpus, size_t bytes)
@@ -112,12 +87,13 @@ struct rings *rings_make(unsigned cpus, size_t bytes)
 			rings->ring[i] = -1;
 		rings->cpus = cpus;
 		rings->bytes = power_of_two(bytes, getpagesize());
-		err = outer_create(rings);
+		rings->map = rings_holder("events", cpus);
+		err = rings->map < 0 ? -rings->map : 0;
 	}
-	if (!err)
-		err = rings_start(rings);
-	if (!err)
+	if (!err) {
+		aside_start(&rings->filled, rings_fill, rings);
 		return rings;
+	}
 	rings_free(rings);
 	errno = err;
 	return NULL;
@@ -133,17 +109,17 @@ int rings_ready(struct rings *rings)
 	__u32 id;
 
 	/* In place is enough. What the thread still waits for concerns nobody. */
-	for (__u32 i = 0; i < rings->cpus && rings->running; i++)
+	for (__u32 i = 0; i < rings->cpus; i++)
 		if (bpf_map_lookup_elem(rings->map, &i, &id))
-			rings_join(rings);
-	return rings->err;
+			return aside_join(&rings->filled);
+	return 0;
 }
 
 void rings_free(struct rings *rings)
 {
 	if (!rings)
 		return;
-	rings_join(rings);
+	aside_join(&rings->filled);
 	for (unsigned i = 0; i < rings->cpus; i++)
 		if (rings->ring[i] >= 0)
 			close(rings->ring[i]);

@@ -22,6 +22,9 @@ int rings_ready(struct rings *rings);
 
 void rings_free(struct rings *rings);
 
+/* A map for a ring a CPU, empty: its descriptor, or -errno. */
+int rings_holder(const char *name, unsigned cpus);
+
 struct ring_buffer;
 
 /*

@@ -4,7 +4,6 @@
 #include <argp.h>
 #include <errno.h>
 #include <limits.h>
-#include <malloc.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -19,6 +18,7 @@
 #include "live.h"
 #include "log.h"
 #include "loop.h"
+#include "memory.h"
 #include "notify.h"
 #include "physical.h"
 #include "run.h"
@@ -165,6 +165,12 @@ static int datapath_adopt(struct run *run)
 	return run_choose(run) ? 1 : 0;
 }
 
+/* Known now, so loaded at once and not one pipeline after the other. */
+static unsigned parts_wanted(const struct config *config)
+{
+	return (config->mark ? STAGES_LIVE_mark : 0) | (config->record ? STAGES_LIVE_record : 0);
+}
+
 static int datapath_open(struct run *run)
 {
 	struct tidemark *t = &run->t;
@@ -183,6 +189,7 @@ static int datapath_open(struct run *run)
 	if (err && err != -ENOENT)
 		return 1;
 	if (err) {
+		run->file.options.sizes.parts |= parts_wanted(run->file.config);
 		status = datapath_up(t, &run->file.options, true);
 		if (status)
 			return status;
@@ -246,7 +253,7 @@ static int serve(struct run *run)
 	if (!signals || !seconds || (watchdog_ns && !watched)) {
 		log_error("cannot wait for events: %s", strerror(ENOMEM));
 	} else if (!tracer_start(run->tracer)) {
-		malloc_trim(0); /* loading took much that is never needed again */
+		memory_give_back();
 		daemon_save(&run->daemon);
 		notify("READY=1\nSTATUS=watching %u nodes", node_count(&run->t));
 		if (!loop_run(run->base)) {
@@ -409,6 +416,7 @@ int cmd_run(int argc, char **argv)
 	struct run run = {};
 	int status;
 
+	memory_begin();
 	argp_parse(&run_argp, argc, argv, 0, NULL, &run);
 	status = run_load(&run, &run.file);
 	if (status)

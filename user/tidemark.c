@@ -24,6 +24,8 @@
 #include "cgroup.h"
 #include "../bpf/stage.h"
 #include "log.h"
+#include "maps.h"
+#include "pipeline.h"
 #include "rings.h"
 #include "tidemark.h"
 #include "tidemark.skel.h"
@@ -228,7 +230,7 @@ int tidemark_open(struct tidemark *t)
 /* Here alone: whoever calls the skeleton's own function gets the whole object once more. */
 struct tidemark_bpf *tidemark_object(void)
 {
-	return tidemark_bpf__open();
+	return tidemark_bpf_unpack();
 }
 
 static void sizes_set(struct tidemark_bpf *skel, const struct sizes *sizes)
@@ -295,11 +297,24 @@ static int sockets_attach(struct tidemark_bpf *skel, const char *dir)
 	return err;
 }
 
+/* The pipeline: where attachments jump to it, and for who looks. */
+static int pipeline_pin(struct tidemark_bpf *skel, int fd, const char *dir)
+{
+	char path[PATH_MAX];
+	int zero = 0;
+
+	if (snprintf(path, sizeof(path), "%s/pipeline", dir) >= (int)sizeof(path))
+		return -ENAMETOOLONG;
+	if (bpf_map_update_elem(bpf_map__fd(skel->maps.pipelines), &zero, &fd, BPF_ANY) ||
+	    bpf_obj_pin(fd, path))
+		return -errno;
+	return 0;
+}
+
 static int pins_make(struct tidemark_bpf *skel, const char *dir)
 {
-	static const char *const programs[] = { "pipeline",  "event_end",  "event_node",
-						"flow_tick", "mark_touch", "record_suspend",
-						"bursts_end" };
+	static const char *const programs[] = { "event_end",  "event_node",	"flow_tick",
+						"mark_touch", "record_suspend", "bursts_end" };
 	struct bpf_map *map;
 	char path[PATH_MAX];
 	int err;
@@ -364,11 +379,34 @@ static int load_failed(int err)
  * in one step: whoever is killed in between leaves either a whole datapath or rubbish that
  * the next start clears away.
  */
-int tidemark_create(struct tidemark *t, const struct sizes *sizes)
+static int pins_place(struct tidemark *t, struct tidemark_bpf *skel, int pipeline, const char *path)
 {
+	int err = mkdir(path, 0700) ? -errno : 0;
+
+	if (!err)
+		err = pipeline_pin(skel, pipeline, path);
+	if (!err)
+		err = pins_make(skel, path);
+	if (!err)
+		err = rings_ready(t->rings);
+	if (err)
+		log_error("%s: cannot make the datapath: %s", t->pin_dir, strerror(-err));
+	if (!err)
+		err = sockets_attach(skel, path);
+	if (!err && rename(path, t->pin_dir)) {
+		err = -errno;
+		log_error("%s: cannot make the datapath: %s", t->pin_dir, strerror(-err));
+	}
+	return err;
+}
+
+int tidemark_create(struct tidemark *t, const struct sizes *sizes,
+		    const struct meanwhile *meanwhile)
+{
+	struct pipeline_making making = { .parts = PARTS_FIRST | sizes->parts };
+	int err, cpus = libbpf_num_possible_cpus(), pipeline = -1;
 	struct tidemark_bpf *skel;
 	char path[PATH_MAX];
-	int err, cpus = libbpf_num_possible_cpus(), zero = 0, fd;
 
 	err = pin_parent(t, path);
 	if (!err)
@@ -376,50 +414,38 @@ int tidemark_create(struct tidemark *t, const struct sizes *sizes)
 	if (err)
 		return err;
 	pins_remove(path);
+	for (int i = 0; i < MAPS_NR; i++)
+		making.map[i] = -1;
+	pipeline_begin(&making);
 	skel = tidemark_object();
-	if (!skel)
-		return -errno;
+	if (!skel) {
+		err = -errno;
+		goto out;
+	}
 	sizes_set(skel, sizes);
-	skel->rodata->stages = PARTS_FIRST | sizes->parts;
+	skel->rodata->stages = making.parts;
 	/* A ring for each CPU that may ever be. The outer map holds them; nobody else does. */
 	t->rings = rings_make(cpus, sizes->ring_bytes ? sizes->ring_bytes : RING_DEFAULT);
-	err = t->rings ? bpf_map__reuse_fd(skel->maps.events, rings_map(t->rings)) : -errno;
-	if (err)
-		goto said;
-	err = tidemark_bpf__load(skel);
+	err = t->rings ? 0 : -errno;
 	if (err) {
-		err = load_failed(err);
+		log_error("%s: cannot make the datapath: %s", t->pin_dir, strerror(-err));
 		goto out;
 	}
-	fd = bpf_program__fd(skel->progs.pipeline);
-	if (bpf_map_update_elem(bpf_map__fd(skel->maps.pipelines), &zero, &fd, BPF_ANY)) {
-		err = -errno;
-		goto said;
-	}
-	if (mkdir(path, 0700)) {
-		err = -errno;
-		goto said;
-	}
-	err = pins_make(skel, path);
-	if (err)
-		goto said;
-	err = sockets_attach(skel, path);
-	if (err)
-		goto out;
-	err = rings_ready(t->rings);
-	if (err)
-		goto said;
-	if (rename(path, t->pin_dir)) {
-		err = -errno;
-		goto said;
-	}
-	err = tidemark_open(t);
+	making.map[MAP_events] = rings_map(t->rings);
+	pipeline = programs_load(skel, &making, meanwhile);
+	err = pipeline < 0 ? load_failed(pipeline) : pins_place(t, skel, pipeline, path);
 	if (!err)
-		t->settings->parts = skel->rodata->stages;
-	goto out;
-said:
-	log_error("%s: cannot make the datapath: %s", t->pin_dir, strerror(-err));
+		err = tidemark_open(t);
+	if (!err)
+		t->settings->parts = making.parts;
 out:
+	pipeline_end(&making);
+	making.map[MAP_events] = -1; /* the rings' */
+	for (int i = 0; i < MAPS_NR; i++)
+		if (making.map[i] >= 0)
+			close(making.map[i]);
+	if (pipeline >= 0)
+		close(pipeline);
 	if (err)
 		pins_remove(path);
 	tidemark_bpf__destroy(skel);
@@ -492,7 +518,7 @@ int tidemark_watch_processes(struct tidemark *t)
 
 	if (err || !access(path, F_OK)) /* they run already */
 		return err;
-	skel = trace_bpf__open();
+	skel = trace_bpf_unpack();
 	if (!skel)
 		return -errno;
 	bpf_map__reuse_fd(skel->maps.owners, t->map[MAP_owners]);

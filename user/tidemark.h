@@ -101,8 +101,15 @@ void tidemark_unlock(struct tidemark *t);
 /* -ENOENT if there is none; other errors have been said. */
 int tidemark_open(struct tidemark *t);
 
+/* Something that can be done while the kernel looks through programs, and needs no datapath. */
+struct meanwhile {
+	void (*fn)(void *ctx);
+	void *ctx;
+};
+
 /* Load and pin a new one, without any node. Errors have been said; -EOPNOTSUPP: cannot here. */
-int tidemark_create(struct tidemark *t, const struct sizes *sizes);
+int tidemark_create(struct tidemark *t, const struct sizes *sizes,
+		    const struct meanwhile *meanwhile);
 
 /*
  * Load one that nobody else sees: not pinned, attached to nothing, gone with the process.
