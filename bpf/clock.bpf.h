@@ -261,7 +261,8 @@ __checked int event_note(struct __sk_buff *skb, struct pkt *p, __u32 type, __u32
 	count = counters_of(p->dir);
 	if (!c || !f || !count)
 		return 0;
-	closing = p->dir == DIR_OUT && (p->notes & NOTE_LAST) == NOTE_LAST;
+	closing = (p->dir == DIR_OUT) & ((p->notes & NOTE_LAST) == NOTE_LAST);
+	asm volatile("" : "+r"(closing)); /* a number, not two ways for the verifier to go */
 	d = flow_dir(f, p->from_local);
 	boot_ns = bpf_ktime_get_boot_ns();
 	if (p->dir == DIR_IN)
@@ -273,7 +274,7 @@ __checked int event_note(struct __sk_buff *skb, struct pkt *p, __u32 type, __u32
 	b.wall_ns = boot_ns + s->realtime_offset_ns + c->skew_ns;
 	b.packets = p->segments;
 	b.bytes = p->fresh;
-	b.more = closing && message;
+	b.more = closing & message;
 	b.open = message && !closing && !(c->flags & CLOCK_EVERY_PACKET);
 	b.stamp = closing && type == EVENT_close ? p->stamp + 1 : 0;
 	if (!s->reading) {

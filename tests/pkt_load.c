@@ -65,12 +65,12 @@ int main(void)
 	if (rig_open(&r, NULL))
 		return skip_all("no BPF here");
 	/* A quarter more than on Linux 6.18: other kernels forget states at other places. */
-	load("what is loaded first", PARTS_FIRST, true, 13500);
-	load("the same, not by itself", PARTS_FIRST, false, 13500);
-	load("and marks", PARTS_FIRST | STAGES_LIVE_mark, false, 30000);
-	load("and records", PARTS_FIRST | STAGES_LIVE_record, false, 27000);
-	load("and peers", PARTS_FIRST | PART_WIRE, false, 20000);
-	load("all of it", PARTS_ALL, false, 50000);
+	load("what is loaded first", PARTS_FIRST, true, 17500);
+	load("the same, not by itself", PARTS_FIRST, false, 18000);
+	load("and marks", PARTS_FIRST | STAGES_LIVE_mark, false, 36000);
+	load("and records", PARTS_FIRST | STAGES_LIVE_record, false, 31000);
+	load("and peers", PARTS_FIRST | PART_WIRE, false, 24500);
+	load("all of it", PARTS_ALL, false, 57500);
 	rig_close(&r);
 	return done();
 }
