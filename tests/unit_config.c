@@ -151,7 +151,8 @@ static void values(void)
 
 static void exports(void)
 {
-	refused("trace: {otlp: {url: 'https://x'}}", "f:1:21:", "not an address to export to");
+	refused("trace: {otlp: {url: 'ftp://x'}}", "f:1:21:", "not an address to export to");
+	refused("trace: {otlp: {url: 'https://'}}", "f:1:21:", "not an address to export to");
 	refused("trace: {otlp: {url: 'http://'}}", "f:1:21:", "not an address to export to");
 	refused("trace: {otlp: {url: 'http://a:0'}}", "f:1:21:", "not an address to export to");
 	refused("trace: {otlp: {url: 'http://a:70000'}}", "f:1:21:", "not an address to export to");

@@ -100,7 +100,8 @@ static int answer_add(struct containerd_answer *answer, const unsigned char *at,
 		answer->at = more;
 		answer->size = size;
 	}
-	memcpy(answer->at + answer->len, at, len);
+	if (len) /* memory there is none for nothing */
+		memcpy(answer->at + answer->len, at, len);
 	answer->len += len;
 	return 0;
 }
