@@ -30,8 +30,8 @@ oracle() { # QUERIES SEED DIR...
 }
 
 @test "200 generated queries return the packets tshark would, the same bytes in the same order" {
-	trace 12000 8
-	segments "$REC" -s 2m
+	trace 8000 8
+	segments "$REC" -s 1m
 	[ "$(find "$REC" -name '*.index' | wc -l)" -gt 3 ]
 	run -0 oracle 200 3 "$REC"
 	echo "$output"

@@ -308,21 +308,24 @@ def main():
     queries, wrong, nonempty = Queries(packets, int(seed)), 0, 0
     asked = [queries.whole() for _ in range(int(count))]
 
-    def answer(text):
+    def answer(query):
+        """What is wrong about it, if anything, and whether there is anything to find."""
+        text, holds = query
         found = subprocess.run([tidemark, 'query', *directories, '--by', 'time', '-w', '-', text],
                                check=True, capture_output=True).stdout
         counted = subprocess.run([tidemark, 'query', *directories, '--count', text], check=True,
                                  capture_output=True, text=True).stdout
-        return pcapng_parse(found), int(counted)
+        got, want = pcapng_parse(found), [frames[i] for i in order if holds(packets[i])]
+        if got == want and int(counted) == len(want):
+            return None, bool(want)
+        return f'{text}: {len(got)} packets, counted {counted}, want {len(want)}', bool(want)
 
     with concurrent.futures.ThreadPoolExecutor(4) as pool:
-        answers = pool.map(answer, [text for text, _ in asked])
-        for (text, holds), (got, counted) in zip(asked, answers):
-            want = [frames[i] for i in order if holds(packets[i])]
-            nonempty += bool(want)
-            if got != want or counted != len(want):
+        for complaint, found in pool.map(answer, asked):
+            nonempty += found
+            if complaint:
                 wrong += 1
-                print(f'{text}: {len(got)} packets, counted {counted}, want {len(want)}')
+                print(complaint)
     print(f'{count} queries, {nonempty} with packets, {wrong} wrong')
     sys.exit(wrong > 0)
 
