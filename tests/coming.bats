@@ -29,10 +29,8 @@ same() { # EXPRESSION PCAP-FILTER
 
 	here=$("$TIDEMARK" query -d "$OUT" --count "$1")
 	there=$(tcpdump -r "$DIR/t.pcap" --count "$2" 2>/dev/null | sed 's/ .*//')
-	[ "$here" = "$there" ] && [ "$here" -gt 0 ] || {
-		echo "$1: $here, tcpdump $there"
-		false
-	}
+	echo "$1: $here, tcpdump $there"
+	[ "$here" = "$there" ] && [ "$here" -gt 0 ]
 }
 
 @test "what Time Machine's indexes answer, expressions answer" {

@@ -143,6 +143,8 @@ ask() { # NODE URI
 }
 
 @test "a stamp that nobody has, or no stamp, is refused and nothing is answered" {
+	mkdir "$REC"
+	: >"$REC/stats.jsonl"
 	run -2 query 'past of 0000000000000001'
 	run -2 query 'past of 12'
 	[[ $output == *'16 hexadecimal digits'* ]]

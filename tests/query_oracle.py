@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 # Generates queries over a pcap and compares what `query -w -` returns with what tshark reads there.
 """usage: query_oracle.py TIDEMARK PCAP QUERIES SEED DIR...; says each disagreement."""
+import concurrent.futures
 import datetime
 import ipaddress
 import random
@@ -305,19 +306,26 @@ def main():
         sys.exit(f'tshark read {len(packets)} of {len(frames)} packets')
     order = sorted(range(len(frames)), key=lambda i: frames[i][0])
     queries, wrong, nonempty = Queries(packets, int(seed)), 0, 0
-    for _ in range(int(count)):
-        text, holds = queries.whole()
-        want = [frames[i] for i in order if holds(packets[i])]
-        got = pcapng_parse(subprocess.run([tidemark, 'query', *directories, '--by', 'time', '-w',
-                                           '-', text], check=True, capture_output=True).stdout)
+    asked = [queries.whole() for _ in range(int(count))]
+
+    def answer(query):
+        """What is wrong about it, if anything, and whether there is anything to find."""
+        text, holds = query
+        found = subprocess.run([tidemark, 'query', *directories, '--by', 'time', '-w', '-', text],
+                               check=True, capture_output=True).stdout
         counted = subprocess.run([tidemark, 'query', *directories, '--count', text], check=True,
                                  capture_output=True, text=True).stdout
-        nonempty += bool(want)
-        if got != want or int(counted) != len(want):
-            wrong += 1
-            lost = [vars(packets[i]) for i in order if holds(packets[i]) and
-                    frames[i] not in got][:1] if len(got) < 20000 else ''
-            print(f'{text}: {len(got)} packets, counted {counted.strip()}, want {len(want)} {lost}')
+        got, want = pcapng_parse(found), [frames[i] for i in order if holds(packets[i])]
+        if got == want and int(counted) == len(want):
+            return None, bool(want)
+        return f'{text}: {len(got)} packets, counted {counted}, want {len(want)}', bool(want)
+
+    with concurrent.futures.ThreadPoolExecutor(4) as pool:
+        for complaint, found in pool.map(answer, asked):
+            nonempty += found
+            if complaint:
+                wrong += 1
+                print(complaint)
     print(f'{count} queries, {nonempty} with packets, {wrong} wrong')
     sys.exit(wrong > 0)
 

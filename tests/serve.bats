@@ -274,7 +274,7 @@ in_analyst() { # CERTIFICATE ARGS...
 	wait "$ASKING"
 	await 10 queries_are 0
 	await 10 guests_are 0
-	! grep -q . "$DIR/asked.1" "$DIR/asked.2"
+	run ! grep -q . "$DIR/asked.1" "$DIR/asked.2"
 	run_stop
 }
 
@@ -585,7 +585,7 @@ unit_confines() {
 	local caps
 
 	caps=$(sed -n 's/^CapabilityBoundingSet=//p' "$BATS_TEST_DIRNAME/../tools/tidemark.service" |
-		xargs | sed 's/CAP_//g; s/ /,+/g' | tr A-Z a-z)
+		xargs | sed 's/CAP_//g; s/ /,+/g' | tr '[:upper:]' '[:lower:]')
 	setpriv --bounding-set "-all,+$caps" --inh-caps -all --no-new-privs true ||
 		skip 'setpriv cannot'
 	printf '#!/bin/bash\nexec setpriv --bounding-set "-all,+%s" --inh-caps -all %s "$@"\n' \
@@ -601,7 +601,7 @@ unit_confines() {
 	ip -n analyst link set mirror up
 	TIDEMARK=$DIR/confined run_start < <(recorder "$(tls_lines)" && echo "  interfaces: [mirror]" &&
 		echo "  zstd: true")
-	! grep -E 'promiscuous|CAP_NET_RAW|cannot|denied|permitted' "$WORDS"
+	run ! grep -E 'promiscuous|CAP_NET_RAW|cannot|denied|permitted' "$WORDS"
 	ip -d link show mirror | grep -q 'promiscuity 1'
 	# To others, from others.
 	in_node analyst python3 -c '
