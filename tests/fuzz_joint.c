@@ -100,15 +100,16 @@ static void tidy(void)
 /* The checksums made right again, so that the bounds behind them are tried. */
 static void sums_mend(unsigned char *at, size_t size)
 {
-	__u64 body = size - JOINT_HEAD, pages = (body + JOINT_PAGE + 3) / (JOINT_PAGE + 4);
+	__u64 body = size - JOINT_FOOT, pages = (body + JOINT_PAGE + 3) / (JOINT_PAGE + 4);
+	unsigned char *foot = at + size - JOINT_FOOT;
 	__u32 *sums = calloc(pages + 1, sizeof(*sums));
 
 	body -= pages * 4;
-	checked_sums(at + JOINT_HEAD, body, JOINT_PAGE, sums);
+	checked_sums(at, body, JOINT_PAGE, sums);
 	for (__u64 i = 0; i < pages; i++)
-		put_u32(at + JOINT_HEAD + body + i * 4, sums[i]);
-	put_u64(at + 24, XXH64(at + JOINT_HEAD + body, pages * 4, 0));
-	put_u64(at + JOINT_HEAD - 8, XXH64(at, JOINT_HEAD - 8, 0));
+		put_u32(at + body + i * 4, sums[i]);
+	put_u64(foot + 24, XXH64(at + body, pages * 4, 0));
+	put_u64(foot + JOINT_FOOT - 8, XXH64(foot, JOINT_FOOT - 8, 0));
 	free(sums);
 }
 

@@ -45,6 +45,9 @@ same_answers() {
 		query -w "$DIR/a.pcapng" "$question"
 		"$TIDEMARK" query -d "$DIR/bare" -w "$DIR/b.pcapng" "$question"
 		cmp "$DIR/a.pcapng" "$DIR/b.pcapng"
+		query --flows --json "$question" >"$DIR/a.flows"
+		"$TIDEMARK" query -d "$DIR/bare" --flows --json "$question" >"$DIR/b.flows"
+		cmp "$DIR/a.flows" "$DIR/b.flows"
 	done
 }
 
@@ -99,7 +102,7 @@ looked_at() { # EXPRESSION... of how many segments how many were opened
 	segments "$REC" -s 32k
 	bare
 	joint=$(find "$REC" -name '*.joint2' | sort | head -1)
-	printf '\x5a\x5a\x5a' | dd of="$joint" bs=1 seek=300 conv=notrunc status=none
+	printf '\x5a\x5a\x5a' | dd of="$joint" bs=1 seek=$(($(stat -c %s "$joint") - 300)) conv=notrunc status=none
 	run -0 --separate-stderr query --count 'port 53'
 	[ "$output" = "$("$TIDEMARK" query -d "$DIR/bare" --count 'port 53')" ]
 	[ "$(grep -c "$(basename "$joint")" <<<"$stderr")" = 1 ]

@@ -440,9 +440,11 @@ static void damage(void)
 		fd = open(path, O_RDWR);
 		size = lseek(fd, 0, SEEK_END);
 		for (unsigned i = 0; i < 24; i++, tried++) {
-			off_t at = i < 8 ? (off_t)below(1024) : (off_t)below((unsigned)size);
+			off_t at = (off_t)below((unsigned)(i < 8 ? 1024 : size));
 			struct answer a;
 
+			if (i < 8) /* what says where everything is */
+				at += size - 1024;
 			if (pread(fd, &was, 1, at) != 1)
 				exit(1);
 			is = was ^ (unsigned char)(1 + below(255));

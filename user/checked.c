@@ -106,14 +106,14 @@ int checked_trust(struct checked *c, __u64 from, __u64 to, __u32 unit, const __u
 	return 0;
 }
 
-int checked_tail(struct checked *c, __u64 from, __u32 unit, __u64 sum)
+int checked_tail(struct checked *c, __u64 from, __u64 to, __u32 unit, __u64 sum)
 {
 	__u64 body, units;
 	const unsigned char *at;
 
-	if (c->size < from)
+	if (from > to || to > c->size)
 		return -EBADMSG;
-	body = c->size - from;
+	body = to - from;
 	units = body / (unit + 4);
 	if (units * (unit + 4) < body)
 		units++;

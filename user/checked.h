@@ -43,10 +43,10 @@ void checked_keep(struct checked *c);
 int checked_trust(struct checked *c, __u64 from, __u64 to, __u32 unit, const __u32 *sums);
 
 /*
- * The same for a file with its checksums behind everything, from `from` on, of which `sum` is
- * the checksum. -EBADMSG.
+ * The same for a file that has its checksums behind what they are of: all of it from `from` to
+ * `to`. `sum` is the checksum of the checksums. -EBADMSG.
  */
-int checked_tail(struct checked *c, __u64 from, __u32 unit, __u64 sum);
+int checked_tail(struct checked *c, __u64 from, __u64 to, __u32 unit, __u64 sum);
 
 /* NULL when it is not in the file, or not what it was. */
 const unsigned char *checked_at(struct checked *c, __u64 offset, __u64 bytes);

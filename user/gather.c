@@ -173,8 +173,8 @@ static int gap_compare(const void *a, const void *b)
 }
 
 /* Of a question that leaves nothing out, no joint index could say more than each segment's. */
-static int segments_spare(struct gather *m, int dir, const char *path,
-			  const struct store_names *names, bool **spared)
+int gather_spare(struct gather *m, int dir, const char *path, const struct store_names *names,
+		 bool **spared)
 {
 	struct joint_question question = { .expr = m->expr,
 					   .from_ns = m->from_ns,
@@ -201,7 +201,7 @@ static int directory_add(const char *path, int dir, void *ctx)
 	int err = store_list(dir, &names);
 
 	if (!err)
-		err = segments_spare(m, dir, path, &names, &spared);
+		err = gather_spare(m, dir, path, &names, &spared);
 	for (__u32 i = 0; i < names.n && !err; i++) {
 		if (!names.at[i].index && !names.at[i].journal)
 			continue;

@@ -76,6 +76,10 @@ struct gather {
 /* Adds every segment of a directory, and of those in it. -errno, and said. */
 int gather_add(struct gather *m, const char *path, __u32 source);
 
+/* Of the segments of one directory those that joint indexes leave out; to be freed, or NULL. */
+int gather_spare(struct gather *m, int dir, const char *path, const struct store_names *names,
+		 bool **spared);
+
 int gather_begin(struct gather *m);
 
 /* 1: a packet; 0: no more; -errno. */

@@ -95,8 +95,8 @@ struct index_section {
 struct index {
 	struct checked file;
 	struct index_section parts[PARTS_NR];
-	struct catalog about; /* without tracks and entries: devices, gaps, times, totals */
-	__u64 segment_bytes;
+	struct catalog about;	  /* without tracks and entries: devices, gaps, times, totals */
+	__u64 segment_bytes, sum; /* of its checksums */
 	__u32 packets, tracks;
 	struct index_tracks *read; /* blocks that were asked for */
 	__u32 *chunks;		   /* checksums of the segment */

@@ -31,6 +31,7 @@ static int head_read(struct index *x, const char **why)
 	if (XXH64(head, INDEX_HEAD - 8, 0) != get_u64(head + INDEX_HEAD - 8) ||
 	    get_u32(head + 12) != PARTS_NR || get_u64(head + 16) != x->file.size)
 		return -EBADMSG;
+	x->sum = get_u64(head + 104);
 	x->segment_bytes = get_u64(head + 24);
 	x->about.end = x->segment_bytes;
 	x->about.first_ns = get_u64(head + 32);
@@ -146,7 +147,7 @@ int index_open(struct index *x, int dir, const char *base, const char **why)
 	if (!err)
 		err = head_read(x, why);
 	if (!err)
-		err = checked_tail(&x->file, INDEX_HEAD, INDEX_PAGE, get_u64(x->file.at + 104));
+		err = checked_tail(&x->file, INDEX_HEAD, x->file.size, INDEX_PAGE, x->sum);
 	if (!err)
 		err = devices_read(x);
 	if (!err)

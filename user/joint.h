@@ -9,7 +9,7 @@
 
 #define JOINT_MAGIC "TMJOINT1"
 #define JOINT_VERSION 1
-#define JOINT_HEAD 1024
+#define JOINT_FOOT 1024
 #define JOINT_PAGE 4096 /* bytes under one checksum */
 #define JOINT_MERGE 10	/* indexes in a joint of level 1, joints in one of the next */
 #define JOINT_LEVELS 3 /* a thousand segments: what is merged, and what outlives them, is bounded */

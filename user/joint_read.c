@@ -22,29 +22,32 @@ const char *joint_file(char text[STORE_NAME_MAX + 16], const char *base, unsigne
 	return text;
 }
 
-static int head_read(struct joint *j, const char **why)
+/* At the end, for a file may be written only once, from its beginning on. */
+static int foot_read(struct joint *j, const char **why)
 {
-	const unsigned char *head = checked_at(&j->file, 0, JOINT_HEAD);
+	__u64 size = j->file.size;
+	const unsigned char *foot =
+		size < JOINT_FOOT ? NULL : checked_at(&j->file, size - JOINT_FOOT, JOINT_FOOT);
 
 	*why = "damaged";
-	if (!head || memcmp(head, JOINT_MAGIC, 8))
+	if (!foot || memcmp(foot, JOINT_MAGIC, 8))
 		return -EBADMSG;
-	if (get_u32(head + 8) != JOINT_VERSION) {
+	if (get_u32(foot + 8) != JOINT_VERSION) {
 		*why = "of another version";
 		return -EBADMSG;
 	}
-	if (XXH64(head, JOINT_HEAD - 8, 0) != get_u64(head + JOINT_HEAD - 8) ||
-	    get_u32(head + 12) != JOINT_PARTS_NR || get_u64(head + 16) != j->file.size)
+	if (XXH64(foot, JOINT_FOOT - 8, 0) != get_u64(foot + JOINT_FOOT - 8) ||
+	    get_u32(foot + 12) != JOINT_PARTS_NR || get_u64(foot + 16) != size)
 		return -EBADMSG;
-	j->level = get_u32(head + 32);
-	j->members = get_u32(head + 36);
+	j->level = get_u32(foot + 32);
+	j->members = get_u32(foot + 36);
 	j->words = (j->members + 63) / 64;
 	for (unsigned i = 0; i < JOINT_PARTS_NR; i++) {
-		j->parts[i].offset = get_u64(head + 40 + i * 20);
-		j->parts[i].bytes = get_u64(head + 40 + i * 20 + 8);
-		j->parts[i].count = get_u32(head + 40 + i * 20 + 16);
+		j->parts[i].offset = get_u64(foot + 40 + i * 20);
+		j->parts[i].bytes = get_u64(foot + 40 + i * 20 + 8);
+		j->parts[i].count = get_u32(foot + 40 + i * 20 + 16);
 	}
-	return 0;
+	return checked_tail(&j->file, 0, size - JOINT_FOOT, JOINT_PAGE, get_u64(foot + 24));
 }
 
 /* A section of records of one size. */
@@ -93,9 +96,7 @@ int joint_open(struct joint *j, int dir, const char *base, unsigned level, const
 	err = checked_open(&j->file, fd);
 	*why = secret_error(err);
 	if (!err)
-		err = head_read(j, why);
-	if (!err)
-		err = checked_tail(&j->file, JOINT_HEAD, JOINT_PAGE, get_u64(j->file.at + 24));
+		err = foot_read(j, why);
 	if (!err)
 		err = members_read(j);
 	checked_keep(&j->file);

@@ -37,9 +37,8 @@ struct source {
 };
 
 struct writer {
-	int fd;
-	__u64 at; /* of the file, before the buffer */
-	unsigned char buffer[BUFFER];
+	struct store_out out;
+	unsigned char buffer[BUFFER]; /* what follows */
 	__u32 used;
 	__u32 *sums, sums_n, sums_room;
 	struct index_section parts[JOINT_PARTS_NR];
@@ -71,8 +70,7 @@ static void buffer_flush(struct writer *w)
 	}
 	checked_sums(w->buffer, w->used, JOINT_PAGE, w->sums + w->sums_n);
 	w->sums_n += pages;
-	w->err = store_put(w->fd, w->buffer, w->used, w->at);
-	w->at += w->used;
+	w->err = store_more(&w->out, w->buffer, w->used);
 	w->used = 0;
 }
 
@@ -101,13 +99,13 @@ static void put_number(struct writer *w, __u64 value)
 
 static void part_begin(struct writer *w, unsigned part)
 {
-	w->parts[part].offset = w->at + w->used;
+	w->parts[part].offset = w->out.at + w->used;
 	w->parts[part].count = 0;
 }
 
 static void part_end(struct writer *w, unsigned part)
 {
-	w->parts[part].bytes = w->at + w->used - w->parts[part].offset;
+	w->parts[part].bytes = w->out.at + w->used - w->parts[part].offset;
 }
 
 /* ---- members ---------------------------------------------------------------------------------- */
@@ -332,7 +330,7 @@ static void key_put(struct writer *w, unsigned part, const unsigned char *key, u
 {
 	unsigned char place[4];
 	unsigned shared = 0, end = bytes;
-	__u64 offset = w->at + w->used - w->parts[part].offset;
+	__u64 offset = w->out.at + w->used - w->parts[part].offset;
 
 	if (w->keys++ % JOINT_BLOCK == 0) {
 		if (offset > ~0U)
@@ -422,41 +420,39 @@ static int kind_put(struct writer *w, unsigned kind)
 
 /* ---- the file --------------------------------------------------------------------------------- */
 
-/* Behind everything, the checksums of it; before it the head, which has theirs. */
-static void head_put(struct writer *w)
+/* Behind everything, the checksums of it, and then what says where everything is. */
+static void foot_put(struct writer *w)
 {
-	unsigned char head[JOINT_HEAD] = {}, *at = head + 40;
+	unsigned char foot[JOINT_FOOT] = {}, *at = foot + 40;
 
 	buffer_flush(w);
 	for (__u32 i = 0; i < w->sums_n; i++)
 		put_u32(&w->sums[i], w->sums[i]);
 	if (!w->err)
-		w->err = store_put(w->fd, w->sums, w->sums_n * 4ULL, w->at);
-	w->at += w->sums_n * 4ULL;
-	memcpy(head, JOINT_MAGIC, 8);
-	put_u32(head + 8, JOINT_VERSION);
-	put_u32(head + 12, JOINT_PARTS_NR);
-	put_u64(head + 16, w->at);
-	put_u64(head + 24, XXH64(w->sums, w->sums_n * 4ULL, 0));
-	put_u32(head + 32, w->level);
-	put_u32(head + 36, w->members);
+		w->err = store_more(&w->out, w->sums, w->sums_n * 4ULL);
+	memcpy(foot, JOINT_MAGIC, 8);
+	put_u32(foot + 8, JOINT_VERSION);
+	put_u32(foot + 12, JOINT_PARTS_NR);
+	put_u64(foot + 16, w->out.at + sizeof(foot));
+	put_u64(foot + 24, XXH64(w->sums, w->sums_n * 4ULL, 0));
+	put_u32(foot + 32, w->level);
+	put_u32(foot + 36, w->members);
 	for (unsigned i = 0; i < JOINT_PARTS_NR; i++, at += 20) {
 		put_u64(at, w->parts[i].offset);
 		put_u64(at + 8, w->parts[i].bytes);
 		put_u32(at + 16, w->parts[i].count);
 	}
-	put_u64(head + JOINT_HEAD - 8, XXH64(head, JOINT_HEAD - 8, 0));
+	put_u64(foot + JOINT_FOOT - 8, XXH64(foot, JOINT_FOOT - 8, 0));
 	if (!w->err)
-		w->err = store_put(w->fd, head, sizeof(head), 0);
+		w->err = store_more(&w->out, foot, sizeof(foot));
 }
 
-_Static_assert(40 + 20 * JOINT_PARTS_NR <= JOINT_HEAD - 8, "the head has room for its sections");
+_Static_assert(40 + 20 * JOINT_PARTS_NR <= JOINT_FOOT - 8, "the foot has room for its sections");
 
 static int file_put(struct writer *w)
 {
 	int err = 0;
 
-	w->at = JOINT_HEAD;
 	members_put(w);
 	part_begin(w, JOINT_GAPS);
 	for (unsigned i = 0; i < w->sources_n && !err; i++) {
@@ -468,7 +464,7 @@ static int file_put(struct writer *w)
 	for (unsigned kind = 0; kind < JOINT_KEYS_NR && !err && !w->err; kind++)
 		err = kind_put(w, kind);
 	if (!err)
-		head_put(w);
+		foot_put(w);
 	return err ? err : w->err;
 }
 
@@ -480,11 +476,11 @@ static int write_whole(struct writer *w, int dir, const char *name)
 	w->set = calloc(w->words, sizeof(*w->set));
 	/* A list is given up when it is longer than the bits, at the end of a word of them. */
 	w->packed = malloc(w->members / 8 + 64 * VARINT_MAX + 8);
-	w->fd = store_begin(dir, name);
-	if (w->fd < 0)
-		return w->fd;
+	err = store_begin(&w->out, dir, name);
+	if (err)
+		return err;
 	err = w->set && w->packed ? file_put(w) : -ENOMEM;
-	return store_end(dir, name, w->fd, err);
+	return store_end(&w->out, dir, name, err);
 }
 
 /* ---- what it is made of ----------------------------------------------------------------------- */
@@ -584,7 +580,7 @@ int joint_write(int dir, unsigned level, struct joint_source *sources, unsigned 
 		err = -ENOENT;
 	if (!err)
 		err = write_whole(w, dir, joint_file(name, base, level));
-	*bytes = w->at;
+	*bytes = w->out.at;
 	for (unsigned i = 0; w->sources && i < n; i++)
 		source_close(&w->sources[i]);
 	text_free(&w->directory);

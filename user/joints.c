@@ -19,7 +19,7 @@
 #include "log.h"
 
 #define NONE 0
-#define UNREADABLE (~0U) /* its index is: whoever asks, opens it, and says so */
+#define UNREADABLE (~0U) /* its index is, or needs a key: whoever asks, opens it, and says so */
 
 struct joined {
 	char base[STORE_NAME_MAX];
@@ -99,6 +99,9 @@ static int file_take(struct joints *j, const char *base, unsigned level)
 		log_warn("%s/%s: %s; made anew", j->path, joint_file(name, base, level), why);
 		file_unlink(j, base, level);
 	}
+	/* With a key that is not here: it goes when what it begins with goes. */
+	if ((err == -ENOKEY || err == -EKEYREJECTED) && !segment_find(j, base))
+		file_unlink(j, base, level);
 	if (err)
 		return err == -ENOMEM ? err : 0;
 	err = file_note(j, base, level, joint.file.size);
@@ -321,8 +324,7 @@ void joints_step(struct joints *j)
 		}
 	}
 	for (unsigned i = 0; i < n && err; i++)
-		if (sources[i].err == -EBADMSG || sources[i].err == -ENOENT ||
-		    sources[i].err == -ENOKEY || sources[i].err == -EKEYREJECTED) {
+		if (sources[i].err && sources[i].err != -ENOMEM && sources[i].err != -EMFILE) {
 			source_wrong(j, level, &sources[i]);
 			wrong++;
 		}

@@ -275,13 +275,17 @@ static int directory_gather(const char *path, int dir, void *ctx)
 	struct gathering *g = ctx;
 	struct store_names names;
 	struct dirent **records = NULL;
+	bool *spared = NULL;
 	int err = store_list(dir, &names), n;
 	__u32 at = 0;
 
+	if (!err)
+		err = gather_spare(&g->q->gather, dir, path, &names, &spared);
 	n = scandirat(dir, ".", &records, is_flows, alphasort);
 	for (__u32 i = 0; i < names.n && !err; i++)
-		if (names.at[i].index || names.at[i].journal)
+		if ((names.at[i].index || names.at[i].journal) && (!spared || !spared[i]))
 			err = segment_gather(g, dir, path, names.at[i].base);
+	free(spared);
 	for (int i = 0; i < n; i++) {
 		char base[STORE_NAME_MAX];
 
@@ -290,7 +294,8 @@ static int directory_gather(const char *path, int dir, void *ctx)
 			 records[i]->d_name);
 		while (at < names.n && strcmp(names.at[at].base, base) < 0)
 			at++;
-		if (!err && (at == names.n || strcmp(names.at[at].base, base)))
+		if (!err &&
+		    (at == names.n || strcmp(names.at[at].base, base) || names.at[at].alone))
 			err = flowlog_gather(g, dir, path, base);
 		free(records[i]);
 	}

@@ -277,7 +277,7 @@ static int inventory(struct sealer *s, __u64 *recovered)
 		struct index index;
 		const char *why;
 
-		if (!name->plain && !name->zstd && !name->secret && !name->index && !name->journal)
+		if (name->alone)
 			continue;
 		if (name->journal && !name->index) {
 			if (!segment_recover(s->path, s->dir, name->base))

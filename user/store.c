@@ -7,11 +7,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <unistd.h>
 
 #include "catalog.h"
-#include "checked.h"
 #include "store.h"
 #include "stored.h"
 
@@ -72,6 +70,7 @@ static int name_note(struct store_names *names, const char *file)
 
 		name.joints =
 			*level >= '1' && *level <= '9' && !level[1] ? 1U << (*level - '0') : 0;
+		name.alone = name.joints;
 	}
 	if (!name.plain && !name.zstd && !name.secret && !name.secret_zstd && !name.index &&
 	    !name.journal && !name.joints)
@@ -104,6 +103,7 @@ static void names_fold(struct store_names *names)
 		to->index |= from->index;
 		to->journal |= from->journal;
 		to->joints |= from->joints;
+		to->alone &= from->alone;
 	}
 	names->n = n + 1;
 }
@@ -151,24 +151,36 @@ int store_put(int fd, const void *at, size_t size, __u64 offset)
 	return 0;
 }
 
-int store_begin(int dir, const char *name)
+int store_begin(struct store_out *out, int dir, const char *name)
 {
 	char text[STORE_NAME_MAX + 16];
-	int fd;
+	int fd, err;
 
-	if (secret_writing())
-		fd = memfd_create(name, MFD_CLOEXEC);
-	else
-		fd = openat(dir, store_file(text, name, STORE_NEW),
-			    O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-	return fd < 0 ? -errno : fd;
+	memset(out, 0, sizeof(*out));
+	store_file(text, name, STORE_NEW);
+	fd = openat(dir, text, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+	if (fd < 0)
+		return -errno;
+	err = stored_begin(&out->to, fd);
+	return err ? store_end(out, dir, name, err) : 0;
 }
 
-static int new_end(int dir, const char *name, int fd, int err)
+int store_more(struct store_out *out, const void *at, size_t size)
+{
+	int err = stored_put(&out->to, at, size, out->at);
+
+	out->at += size;
+	return err;
+}
+
+int store_end(struct store_out *out, int dir, const char *name, int err)
 {
 	char text[STORE_NAME_MAX + 16];
+	int fd = out->to.fd;
 
 	store_file(text, name, STORE_NEW);
+	if (!err)
+		err = stored_end(&out->to);
 	if (!err && fdatasync(fd))
 		err = -errno;
 	if (close(fd) && !err)
@@ -177,43 +189,16 @@ static int new_end(int dir, const char *name, int fd, int err)
 		err = -errno;
 	if (err)
 		unlinkat(dir, text, 0);
-	return err;
-}
-
-int store_end(int dir, const char *name, int fd, int err)
-{
-	struct checked file;
-
-	if (!secret_writing())
-		return new_end(dir, name, fd, err);
-	if (err) {
-		close(fd);
-		return err;
-	}
-	err = checked_open(&file, fd);
-	if (!err)
-		err = store_write(dir, name, file.at, file.size);
-	checked_close(&file);
+	stored_free(&out->to);
 	return err;
 }
 
 int store_write(int dir, const char *name, const void *at, size_t size)
 {
-	char text[STORE_NAME_MAX + 16];
-	struct stored stored = {};
-	int fd = openat(dir, store_file(text, name, STORE_NEW),
-			O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600),
-	    err;
+	struct store_out out;
+	int err = store_begin(&out, dir, name);
 
-	if (fd < 0)
-		return -errno;
-	err = stored_begin(&stored, fd);
-	if (!err)
-		err = stored_put(&stored, at, size, 0);
-	if (!err)
-		err = stored_end(&stored);
-	stored_free(&stored);
-	return new_end(dir, name, fd, err);
+	return err ? err : store_end(&out, dir, name, store_more(&out, at, size));
 }
 
 int store_tidy(int dir)

@@ -8,6 +8,8 @@
 
 #include <linux/types.h>
 
+#include "stored.h"
+
 #define STORE_NAME_MAX 64 /* of a segment, without its ending */
 
 #define STORE_PLAIN ".pcapng"
@@ -25,7 +27,8 @@
 struct store_name {
 	char base[STORE_NAME_MAX];
 	bool plain, zstd, secret, secret_zstd, index, journal;
-	__u16 joints; /* bits: of which levels one is called like it */
+	__u16 joints; /* bits: of which levels one is called like it, */
+	bool alone;   /* and there is nothing else: the segment is deleted */
 };
 
 struct store_names {
@@ -53,12 +56,15 @@ const char *store_file(char text[STORE_NAME_MAX + 16], const char *base, const c
  */
 int store_write(int dir, const char *name, const void *at, size_t size);
 
-/*
- * The same in parts: a descriptor to write to anywhere, and then it takes its name unless `err`.
- * What will be encrypted is in memory until then. -errno.
- */
-int store_begin(int dir, const char *name);
-int store_end(int dir, const char *name, int fd, int err);
+/* The same in parts, one behind the other; it takes its name at the end, unless `err`. -errno. */
+struct store_out {
+	struct stored to;
+	__u64 at; /* how much there is, as it was given */
+};
+
+int store_begin(struct store_out *out, int dir, const char *name);
+int store_more(struct store_out *out, const void *at, size_t size);
+int store_end(struct store_out *out, int dir, const char *name, int err);
 
 /* What a process that died was writing; nobody may be writing now. -errno. */
 int store_tidy(int dir);
