@@ -21,10 +21,12 @@
 #define ROUNDS 3
 #define PACKETS 300000
 
-enum way { NOTHING, TCPDUMP, CUTOFF, WHOLE, WAYS };
+enum way { NOTHING, TCPDUMP, CUTOFF, WHOLE, SECRET_CUTOFF, SECRET_WHOLE, WAYS };
 
-static const char *const names[WAYS] = { "nothing", "tcpdump -w", "record --cutoff 15k",
-					 "record, whole" };
+static const char *const names[WAYS] = {
+	"nothing",	 "tcpdump -w",		"record --cutoff 15k",
+	"record, whole", "the same, encrypted", "whole, encrypted"
+};
 static char dir[256], tools[256];
 
 /* Of the second, with ten times the packets a flow, 15 KB of each are 7 % of all bytes. */
@@ -86,7 +88,8 @@ static pid_t start(const char *const argv[], const char *ready, FILE **words)
 
 static pid_t tool_start(enum way way, FILE **words)
 {
-	char dump[300], record[300];
+	char dump[300], record[300], key[300];
+	bool cutoff = way == CUTOFF || way == SECRET_CUTOFF;
 	const char *tcpdump[] = { "ip", "netns", "exec", "b",	  "tcpdump", "-i", "wb",
 				  "-s", "0",	 "-B",	 "65536", "-w",	     dump, NULL };
 	const char *cut[] = { "nsenter",
@@ -102,12 +105,15 @@ static pid_t tool_start(enum way way, FILE **words)
 			      "wb",
 			      "-d",
 			      record,
-			      way == CUTOFF ? "--cutoff" : NULL,
-			      "15k",
+			      "--cutoff",
+			      cutoff ? "15k" : "no",
+			      way < SECRET_CUTOFF ? NULL : "--key-file",
+			      key,
 			      NULL };
 
 	snprintf(dump, sizeof(dump), "%s/dump", dir);
 	snprintf(record, sizeof(record), "%s/record", dir);
+	snprintf(key, sizeof(key), "%s/key", dir);
 	if (way == TCPDUMP)
 		return start(tcpdump, "listening on", words);
 	return start(cut, "recording", words);
@@ -245,6 +251,7 @@ int main(int argc, char **argv)
 	shell("ip netns add a && ip netns add b && "
 	      "ip link add wa netns a type veth peer name wb netns b && "
 	      "for n in a b; do ip -n $n link set w$n mtu 2000 arp off multicast off up; done");
+	shell("mkdir -p %s && umask 077 && head -c 32 /dev/urandom >%s/key", dir, dir);
 	printf("Recording over veth, medians of %d rounds in turn. CPU of the tool's process: until "
 	       "it has settled;\nthen a million packets offered; the same with its end, at which "
 	       "what was kept is sealed and\nindexed; the same with what sending costs more than "
