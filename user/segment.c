@@ -40,7 +40,7 @@ struct segments {
 	int fd, journal_fd;
 	struct stored data, journaled; /* how they are written */
 	struct catalog c;
-	struct catalog flows; /* tracks without mark and process, for what has been said of them */
+	struct catalog_slots flows; /* first tracks, by the hash of what is not mark and process */
 	struct journal_writer journal;
 	struct text journal_out;
 	__u64 journal_end;
@@ -163,7 +163,7 @@ static int segment_begin(struct segments *s)
 		return err;
 	}
 	catalog_free(&s->c);
-	catalog_free(&s->flows);
+	catalog_slots_free(&s->flows);
 	strcpy(s->c.class_name, s->class_name);
 	strcpy(s->c.host, s->host);
 	journal_begin(&s->journal);
@@ -194,7 +194,7 @@ static int segment_end(struct segments *s)
 	err = sealer_add(s->sealer, s->base, s->fd, &s->c);
 	s->fd = s->journal_fd = -1;
 	catalog_free(&s->c);
-	catalog_free(&s->flows);
+	catalog_slots_free(&s->flows);
 	return err;
 }
 
@@ -244,7 +244,7 @@ static size_t comment_make(struct segments *s, const struct packet *p, __u32 tra
 	}
 	if (t->current)
 		return used;
-	said = &s->flows.tracks[t->said].said;
+	said = &s->c.tracks[t->flow].said;
 	if (*said != ~0U)
 		s->c.tracks[*said].current = false;
 	t->current = true;
@@ -265,23 +265,30 @@ static __u16 linktype_of(const struct packet *p)
 	return p->flags & PACKET_L3 ? PCAPNG_LINK_RAW : PCAPNG_LINK_ETHERNET;
 }
 
+static struct catalog_hash flow_hash(const struct track *track, struct catalog_hash hash)
+{
+	struct track bare = *track;
+
+	if (!track->mark && !track->pid && !track->comm[0])
+		return hash;
+	bare.mark = bare.pid = 0;
+	memset(bare.comm, 0, sizeof(bare.comm));
+	return catalog_hash(&bare);
+}
+
 /* The number of the track, known to file and journal. */
 static __s64 track_make(struct segments *s, const struct packet *p, struct catalog_hash hash)
 {
 	__u32 before = s->c.tracks_n;
 	__s64 track = catalog_track_hashed(&s->c, &p->track, hash), flow, interface;
-	struct track bare;
 
 	if (track < 0 || (track < before && s->c.tracks[track].interface))
 		return track;
-	bare = p->track;
-	bare.mark = bare.pid = 0;
-	memset(bare.comm, 0, sizeof(bare.comm));
-	flow = catalog_track(&s->flows, &bare);
+	flow = catalog_first(&s->flows, flow_hash(&p->track, hash), (__u32)track);
 	interface = interface_make(s, p->track.flow.node, p->track.device, linktype_of(p));
 	if (flow < 0 || interface < 0)
 		return -ENOMEM;
-	s->c.tracks[track].said = (__u32)flow;
+	s->c.tracks[track].flow = (__u32)flow;
 	s->c.tracks[track].interface = (__u32)interface + 1;
 	if (track == before)
 		journal_track(&s->journal, before, &p->track);
@@ -557,7 +564,7 @@ int segments_close(struct segments *s)
 		close(s->journal_fd);
 	}
 	catalog_free(&s->c);
-	catalog_free(&s->flows);
+	catalog_slots_free(&s->flows);
 	catalog_free(&s->names);
 	text_free(&s->journal.batch);
 	text_free(&s->journal_out);
