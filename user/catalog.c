@@ -36,7 +36,7 @@ void catalog_free(struct catalog *c)
 	free(c->entries);
 	free(c->times);
 	free(c->gaps);
-	free(c->slots);
+	catalog_slots_free(&c->slots);
 	sums_free(&c->sums);
 	memset(c, 0, sizeof(*c));
 }
@@ -49,26 +49,74 @@ __attribute__((constructor)) static void seed_draw(void)
 		;
 }
 
-static int slots_grow(struct catalog *c)
+static int slots_grow(struct catalog_slots *s)
 {
-	__u32 n = c->slots_n ? c->slots_n * 2 : SLOTS_LEAST;
+	__u32 n = s->n ? s->n * 2 : SLOTS_LEAST;
 	struct catalog_slot *slots = calloc(n, sizeof(*slots));
 
 	if (!slots)
 		return -ENOMEM;
-	for (__u32 i = 0; i < c->slots_n; i++) {
-		__u64 at = c->slots[i].at;
+	for (__u32 i = 0; i < s->n; i++) {
+		__u64 at = s->at[i].at;
 
-		if (!c->slots[i].track)
+		if (!s->at[i].track)
 			continue;
 		while (slots[at & (n - 1)].track)
 			at++;
-		slots[at & (n - 1)] = c->slots[i];
+		slots[at & (n - 1)] = s->at[i];
 	}
-	free(c->slots);
-	c->slots = slots;
-	c->slots_n = n;
+	free(s->at);
+	s->at = slots;
+	s->n = n;
 	return 0;
+}
+
+void catalog_slots_free(struct catalog_slots *s)
+{
+	free(s->at);
+	memset(s, 0, sizeof(*s));
+}
+
+/* Where it is, or an empty one where it may be put; there are some. */
+static struct catalog_slot *slot_at(const struct catalog_slots *s, struct catalog_hash hash)
+{
+	struct catalog_slot *slot;
+
+	for (__u64 at = hash.at;; at++) {
+		slot = &s->at[at & (s->n - 1)];
+		if (!slot->track || (slot->at == hash.at && slot->check == hash.check))
+			return slot;
+	}
+}
+
+static struct catalog_slot *slot_find(struct catalog_slots *s, struct catalog_hash hash)
+{
+	return s->used >= s->n / 2 && slots_grow(s) ? NULL : slot_at(s, hash);
+}
+
+static void slot_fill(struct catalog_slots *s, struct catalog_slot *slot, struct catalog_hash hash,
+		      __u32 track)
+{
+	*slot = (struct catalog_slot){ hash.at, hash.check, track + 1 };
+	s->used++;
+}
+
+__s64 catalog_find(const struct catalog_slots *s, struct catalog_hash hash)
+{
+	__u32 track = s->n ? slot_at(s, hash)->track : 0;
+
+	return track ? (__s64)track - 1 : -ENOENT;
+}
+
+__s64 catalog_first(struct catalog_slots *s, struct catalog_hash hash, __u32 track)
+{
+	struct catalog_slot *slot = slot_find(s, hash);
+
+	if (!slot)
+		return -ENOMEM;
+	if (!slot->track)
+		slot_fill(s, slot, hash, track);
+	return slot->track - 1;
 }
 
 struct catalog_hash catalog_hash(const struct track *track)
@@ -85,40 +133,35 @@ __s64 catalog_track(struct catalog *c, const struct track *track)
 
 void catalog_await_slot(const struct catalog *c, struct catalog_hash hash)
 {
-	if (c->slots_n)
-		__builtin_prefetch(&c->slots[hash.at & (c->slots_n - 1)]);
+	if (c->slots.n)
+		__builtin_prefetch(&c->slots.at[hash.at & (c->slots.n - 1)]);
 }
 
 void catalog_await_track(const struct catalog *c, struct catalog_hash hash)
 {
-	__u32 track = c->slots_n ? c->slots[hash.at & (c->slots_n - 1)].track : 0;
+	__s64 track = catalog_find(&c->slots, hash);
 
-	if (!track)
+	if (track < 0)
 		return;
-	__builtin_prefetch(&c->tracks[track - 1]);
-	__builtin_prefetch(&c->tracks[track - 1].track);
+	__builtin_prefetch(&c->tracks[track]);
+	__builtin_prefetch(&c->tracks[track].said);
 }
 
 __s64 catalog_track_hashed(struct catalog *c, const struct track *track, struct catalog_hash hash)
 {
-	const struct catalog_slot *slot;
-	__u64 at = hash.at;
+	struct catalog_slot *slot = slot_find(&c->slots, hash);
 
-	if (c->tracks_n >= c->slots_n / 2 && slots_grow(c))
+	if (!slot)
 		return -ENOMEM;
-	while ((slot = &c->slots[at & (c->slots_n - 1)])->track) {
-		if (slot->at == hash.at && slot->check == hash.check)
-			return slot->track - 1;
-		at++;
-	}
+	if (slot->track)
+		return slot->track - 1;
 	if (array_grow((void **)&c->tracks, &c->tracks_room, c->tracks_n + 1, sizeof(*c->tracks)))
 		return -ENOMEM;
 	memset(&c->tracks[c->tracks_n], 0, sizeof(*c->tracks));
 	c->tracks[c->tracks_n].track = *track;
 	c->tracks[c->tracks_n].said = ~0U;
-	c->slots[at & (c->slots_n - 1)] =
-		(struct catalog_slot){ hash.at, hash.check, ++c->tracks_n };
-	return c->tracks_n - 1;
+	slot_fill(&c->slots, slot, hash, c->tracks_n);
+	return c->tracks_n++;
 }
 
 __s64 catalog_device_find(const struct catalog *c, __u32 node, __u32 device, __u16 linktype)

@@ -22,9 +22,10 @@ struct catalog_track {
 	__u64 first_stamp, last_stamp;
 	__u64 wire[2]; /* bytes, by direction: [1] from local to remote */
 	__u32 packets[2];
-	__u32 said; /* for the writer: what the file said last of this flow's mark and process */
+	__u32 flow; /* for the writer: its first track, which has the same but mark and process */
 	__u32 interface : 31; /* for the writer: number + 1, 0 not asked yet */
 	__u32 current : 1;    /* for the writer: this is what was said last */
+	__u32 said; /* of a flow's first track: which mark and process the file said last; ~0: none */
 	struct track track;
 };
 
@@ -42,6 +43,11 @@ struct catalog_slot {
 	__u64 at;
 	__u32 check;
 	__u32 track; /* and one more; 0: none */
+};
+
+struct catalog_slots {
+	struct catalog_slot *at;
+	__u32 n, used;
 };
 
 struct catalog_device {
@@ -73,9 +79,9 @@ struct catalog {
 	struct catalog_entry *entries;	/* in order of position */
 	struct catalog_times *times;
 	struct catalog_gap *gaps;
-	struct catalog_slot *slots; /* by hash */
+	struct catalog_slots slots; /* by hash */
 	__u32 tracks_n, devices_n, entries_n, times_n, gaps_n;
-	__u32 tracks_room, devices_room, entries_room, times_room, gaps_room, slots_n;
+	__u32 tracks_room, devices_room, entries_room, times_room, gaps_room;
 	__u64 first_ns, last_ns; /* earliest and latest packet; 0 and 0: none */
 	__u64 first_stamp, last_stamp;
 	__u64 late_ns, late_stamp; /* most that a packet was behind one before it in the file */
@@ -99,6 +105,11 @@ struct catalog_hash catalog_hash(const struct track *track);
 void catalog_await_slot(const struct catalog *c, struct catalog_hash hash);
 void catalog_await_track(const struct catalog *c, struct catalog_hash hash);
 __s64 catalog_track_hashed(struct catalog *c, const struct track *track, struct catalog_hash hash);
+
+/* The track of this hash, -ENOENT; or the first one told of by it, which may be `track`; -ENOMEM. */
+__s64 catalog_find(const struct catalog_slots *slots, struct catalog_hash hash);
+__s64 catalog_first(struct catalog_slots *slots, struct catalog_hash hash, __u32 track);
+void catalog_slots_free(struct catalog_slots *slots);
 
 /* The number of an interface; -ENOENT. */
 __s64 catalog_device_find(const struct catalog *c, __u32 node, __u32 device, __u16 linktype);

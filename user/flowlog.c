@@ -18,13 +18,17 @@
 #include "flowlog.h"
 #include "store.h"
 #include "text.h"
+#include "trackbytes.h"
 
-#define MAGIC "TMFLOWS1"
+#define MAGIC "TMFLOWS2"
 #define HEAD 24 /* magic, checksum of the rest, size of the body, how it was compressed */
 #define BODY_MOST (1U << 30)
 
 static void body_make(struct text *body, const struct catalog *c)
 {
+	static const struct catalog_track none;
+	const struct catalog_track *last = &none;
+
 	text_add(body, c->class_name, sizeof(c->class_name));
 	text_add(body, c->host, sizeof(c->host));
 	add_varint(body, c->devices_n);
@@ -39,15 +43,16 @@ static void body_make(struct text *body, const struct catalog *c)
 	for (__u32 i = 0; i < c->tracks_n; i++) {
 		const struct catalog_track *t = &c->tracks[i];
 
-		text_add(body, &t->track, sizeof(t->track));
-		add_varint(body, t->first_ns);
+		add_track(body, &t->track, &last->track);
+		add_varint(body, zigzag((__s64)(t->first_ns - last->first_ns)));
 		add_varint(body, t->last_ns - t->first_ns);
-		add_varint(body, t->first_stamp);
+		add_varint(body, zigzag((__s64)(t->first_stamp - last->first_stamp)));
 		add_varint(body, t->last_stamp - t->first_stamp);
 		for (int d = 0; d < 2; d++) {
 			add_varint(body, t->packets[d]);
 			add_varint(body, t->wire[d]);
 		}
+		last = t;
 	}
 }
 
@@ -83,8 +88,9 @@ int flowlog_write(int dir, const char *base, const struct catalog *c)
 
 static int body_read(struct bytes *b, struct catalog *c)
 {
+	__u64 n, first_ns = 0, first_stamp = 0;
 	struct catalog_device d = {};
-	__u64 n;
+	struct track track = {};
 
 	bytes_copy(b, c->class_name, sizeof(c->class_name));
 	bytes_copy(b, c->host, sizeof(c->host));
@@ -101,18 +107,19 @@ static int body_read(struct bytes *b, struct catalog *c)
 			return -ENOMEM;
 	}
 	for (n = bytes_varint(b); n && !b->bad; n--) {
-		struct track track;
 		struct catalog_track *t;
 		__s64 number;
 
-		bytes_copy(b, &track, sizeof(track));
+		bytes_track(b, &track);
 		number = catalog_track(c, &track);
 		if (number < 0)
 			return (int)number;
 		t = &c->tracks[number];
-		t->first_ns = bytes_varint(b);
+		first_ns += (__u64)unzigzag(bytes_varint(b));
+		t->first_ns = first_ns;
 		t->last_ns = t->first_ns + bytes_varint(b);
-		t->first_stamp = bytes_varint(b);
+		first_stamp += (__u64)unzigzag(bytes_varint(b));
+		t->first_stamp = first_stamp;
 		t->last_stamp = t->first_stamp + bytes_varint(b);
 		for (int i = 0; i < 2; i++) {
 			t->packets[i] = (__u32)bytes_varint(b);

@@ -11,6 +11,7 @@
 #include "bytes.h"
 #include "index.h"
 #include "journal.h"
+#include "trackbytes.h"
 
 #define MAGIC "TMJOURN2"
 #define MAGIC_OF_ALL 7 /* bytes; the eighth is the version */
@@ -28,6 +29,7 @@ void journal_begin(struct journal_writer *j)
 {
 	j->batch.len = 0;
 	memset(&j->last, 0, sizeof(j->last));
+	memset(&j->last_track, 0, sizeof(j->last_track));
 	j->end = j->packets = j->packets_before = 0;
 }
 
@@ -56,7 +58,8 @@ void journal_track(struct journal_writer *j, __u32 number, const struct track *t
 {
 	add_varint(&j->batch, RECORD_TRACK);
 	add_varint(&j->batch, number);
-	text_add(&j->batch, track, sizeof(*track));
+	add_track(&j->batch, track, &j->last_track);
+	j->last_track = *track;
 }
 
 void journal_gap(struct journal_writer *j, const struct catalog_gap *gap)
@@ -122,6 +125,7 @@ void journal_batch(struct journal_writer *j, __u64 end, const struct sums *sums,
 	text_add(text, j->batch.at, j->batch.len);
 	j->batch.len = 0;
 	memset(&j->last, 0, sizeof(j->last));
+	memset(&j->last_track, 0, sizeof(j->last_track));
 	j->end = end;
 	j->packets_before = j->packets;
 }
@@ -183,13 +187,13 @@ static int read_gap(struct bytes *b, struct catalog *c)
 	return b->bad ? -EBADMSG : catalog_gap_add(c, &g);
 }
 
-static int read_track(struct bytes *b, struct journal_reader *r, struct catalog *c)
+static int read_track(struct bytes *b, struct track *track, struct journal_reader *r,
+		      struct catalog *c)
 {
 	__u64 number = bytes_varint(b);
-	struct track track;
 	__s64 known;
 
-	bytes_copy(b, &track, sizeof(track));
+	bytes_track(b, track);
 	if (b->bad || number < r->numbers_n || number - r->numbers_n > NUMBERS_MOST ||
 	    (number > r->numbers_n && !r->damaged))
 		return -EBADMSG;
@@ -198,7 +202,7 @@ static int read_track(struct bytes *b, struct journal_reader *r, struct catalog 
 		return -ENOMEM;
 	while (r->numbers_n < number)
 		r->numbers[r->numbers_n++] = ~0U;
-	known = catalog_track(c, &track);
+	known = catalog_track(c, track);
 	if (known < 0)
 		return (int)known;
 	r->numbers[r->numbers_n++] = (__u32)known;
@@ -254,6 +258,7 @@ static int read_body(struct bytes *b, __u64 missing, struct journal_reader *r, s
 {
 	struct catalog_packet p = {};
 	__u64 from_ns = r->latest_ns;
+	struct track track = {};
 	int err = 0;
 
 	while (!err && b->at < b->end) {
@@ -262,7 +267,7 @@ static int read_body(struct bytes *b, __u64 missing, struct journal_reader *r, s
 		if (tag == RECORD_DEVICE)
 			err = read_device(b, r, c);
 		else if (tag == RECORD_TRACK)
-			err = read_track(b, r, c);
+			err = read_track(b, &track, r, c);
 		else if (tag == RECORD_GAP)
 			err = read_gap(b, c);
 		else if (tag == RECORD_SUMS)

@@ -14,8 +14,9 @@
  * more with it than it has to.
  */
 struct journal_writer {
-	struct text batch; /* the body of the next */
-	struct catalog_packet last;
+	struct text batch;	    /* the body of the next */
+	struct catalog_packet last; /* of it */
+	struct track last_track;
 	__u64 end;		       /* of the segment, as the last batch had it */
 	__u64 packets, packets_before; /* of the segment; those of earlier batches */
 };

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /* Segments written: a buffer, a file, a journal beside it, sealed when it is full. */
 #define _GNU_SOURCE 1
+#include <endian.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -40,7 +41,8 @@ struct segments {
 	int fd, journal_fd;
 	struct stored data, journaled; /* how they are written */
 	struct catalog c;
-	struct catalog flows; /* tracks without mark and process, for what has been said of them */
+	struct catalog_slots
+		flows; /* by the hash of what is not mark and process: the first track */
 	struct journal_writer journal;
 	struct text journal_out;
 	__u64 journal_end;
@@ -163,7 +165,7 @@ static int segment_begin(struct segments *s)
 		return err;
 	}
 	catalog_free(&s->c);
-	catalog_free(&s->flows);
+	catalog_slots_free(&s->flows);
 	strcpy(s->c.class_name, s->class_name);
 	strcpy(s->c.host, s->host);
 	journal_begin(&s->journal);
@@ -194,7 +196,7 @@ static int segment_end(struct segments *s)
 	err = sealer_add(s->sealer, s->base, s->fd, &s->c);
 	s->fd = s->journal_fd = -1;
 	catalog_free(&s->c);
-	catalog_free(&s->flows);
+	catalog_slots_free(&s->flows);
 	return err;
 }
 
@@ -225,26 +227,38 @@ static __s64 interface_make(struct segments *s, __u32 node, __u32 device, __u16 
 	return s->c.devices_n - 1;
 }
 
+/* Eight digits at once: a nibble to each byte, then 10 and more on to the letters. */
+static void hex_put(char *to, __u32 value)
+{
+	__u64 x = value, letters;
+
+	x = (x << 16 | x) & 0x0000ffff0000ffffULL;
+	x = (x << 8 | x) & 0x00ff00ff00ff00ffULL;
+	x = (x << 4 | x) & 0x0f0f0f0f0f0f0f0fULL;
+	letters = (x + 0x0606060606060606ULL) >> 4 & 0x0101010101010101ULL;
+	x = htobe64(x + 0x3030303030303030ULL + letters * ('a' - '0' - 10));
+	memcpy(to, &x, sizeof(x));
+}
+
 /*
  * What the bytes of a packet do not say is said in a comment: the stamp in each that has
  * one, mark and process when they are others than the last of the same flow had.
  */
 static size_t comment_make(struct segments *s, const struct packet *p, __u32 track, char *text)
 {
-	static const char digits[] = "0123456789abcdef";
 	struct catalog_track *t = &s->c.tracks[track];
 	size_t used = 0;
 	__u32 *said;
 
 	if (p->stamp) {
 		memcpy(text, "hlc=", 4);
-		for (int i = 0; i < 16; i++)
-			text[4 + i] = digits[p->stamp >> (60 - 4 * i) & 15];
+		hex_put(text + 4, (__u32)(p->stamp >> 32));
+		hex_put(text + 12, (__u32)p->stamp);
 		used = 20;
 	}
 	if (t->current)
 		return used;
-	said = &s->flows.tracks[t->said].said;
+	said = &s->c.tracks[t->flow].said;
 	if (*said != ~0U)
 		s->c.tracks[*said].current = false;
 	t->current = true;
@@ -265,23 +279,40 @@ static __u16 linktype_of(const struct packet *p)
 	return p->flags & PACKET_L3 ? PCAPNG_LINK_RAW : PCAPNG_LINK_ETHERNET;
 }
 
+/*
+ * The first track of this one's flow. One without mark and process, as most are, is found by
+ * its own hash; so only the others need to be remembered by the hash of what they share.
+ */
+static __s64 flow_find(struct segments *s, __u32 number, const struct track *track,
+		       struct catalog_hash hash)
+{
+	struct track bare = *track;
+	__s64 first;
+
+	if (!track->mark && !track->pid && !track->comm[0]) {
+		first = catalog_find(&s->flows, hash);
+		return first < 0 ? number : first;
+	}
+	bare.mark = bare.pid = 0;
+	memset(bare.comm, 0, sizeof(bare.comm));
+	hash = catalog_hash(&bare);
+	first = catalog_find(&s->c.slots, hash);
+	return catalog_first(&s->flows, hash, first < 0 ? number : (__u32)first);
+}
+
 /* The number of the track, known to file and journal. */
 static __s64 track_make(struct segments *s, const struct packet *p, struct catalog_hash hash)
 {
 	__u32 before = s->c.tracks_n;
 	__s64 track = catalog_track_hashed(&s->c, &p->track, hash), flow, interface;
-	struct track bare;
 
 	if (track < 0 || (track < before && s->c.tracks[track].interface))
 		return track;
-	bare = p->track;
-	bare.mark = bare.pid = 0;
-	memset(bare.comm, 0, sizeof(bare.comm));
-	flow = catalog_track(&s->flows, &bare);
+	flow = flow_find(s, (__u32)track, &p->track, hash);
 	interface = interface_make(s, p->track.flow.node, p->track.device, linktype_of(p));
 	if (flow < 0 || interface < 0)
 		return -ENOMEM;
-	s->c.tracks[track].said = (__u32)flow;
+	s->c.tracks[track].flow = (__u32)flow;
 	s->c.tracks[track].interface = (__u32)interface + 1;
 	if (track == before)
 		journal_track(&s->journal, before, &p->track);
@@ -557,7 +588,7 @@ int segments_close(struct segments *s)
 		close(s->journal_fd);
 	}
 	catalog_free(&s->c);
-	catalog_free(&s->flows);
+	catalog_slots_free(&s->flows);
 	catalog_free(&s->names);
 	text_free(&s->journal.batch);
 	text_free(&s->journal_out);
