@@ -99,9 +99,9 @@ static int level_ask(struct asking *a, unsigned level)
 			err = joint_ask(a, &j);
 			joint_close(&j);
 		}
-		/* Of what no key fits its segments tell, if they are encrypted too. */
-		if (err && err != -ENOENT && err != -ENOMEM && err != -ENOKEY &&
-		    err != -EKEYREJECTED)
+		/* Who has no key is told so of the segments. */
+		if (err && err != -ENOENT && err != -ENOKEY && err != -EKEYREJECTED &&
+		    err != -ENOMEM)
 			log_warn("%s/%s: %s; each segment's index is read instead, until `record` "
 				 "or `record --reindex` makes it anew",
 				 a->path, joint_file(file, a->names->at[i].base, level), why);

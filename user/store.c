@@ -10,7 +10,6 @@
 #include <unistd.h>
 
 #include "catalog.h"
-#include "checked.h"
 #include "store.h"
 #include "stored.h"
 
@@ -155,25 +154,20 @@ int store_put(int fd, const void *at, size_t size, __u64 offset)
 int store_begin(struct store_out *out, int dir, const char *name)
 {
 	char text[STORE_NAME_MAX + 16];
-	int fd = openat(dir, store_file(text, name, STORE_NEW),
-			O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-	int err;
+	int fd, err;
 
 	memset(out, 0, sizeof(*out));
+	store_file(text, name, STORE_NEW);
+	fd = openat(dir, text, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
 	if (fd < 0)
 		return -errno;
-	err = stored_begin(&out->file, fd);
-	if (err) {
-		stored_free(&out->file);
-		close(fd);
-		unlinkat(dir, text, 0);
-	}
-	return err;
+	err = stored_begin(&out->to, fd);
+	return err ? store_end(out, dir, name, err) : 0;
 }
 
 int store_more(struct store_out *out, const void *at, size_t size)
 {
-	int err = stored_put(&out->file, at, size, out->at);
+	int err = stored_put(&out->to, at, size, out->at);
 
 	out->at += size;
 	return err;
@@ -182,12 +176,11 @@ int store_more(struct store_out *out, const void *at, size_t size)
 int store_end(struct store_out *out, int dir, const char *name, int err)
 {
 	char text[STORE_NAME_MAX + 16];
-	int fd = out->file.fd;
+	int fd = out->to.fd;
 
 	store_file(text, name, STORE_NEW);
 	if (!err)
-		err = stored_end(&out->file);
-	stored_free(&out->file);
+		err = stored_end(&out->to);
 	if (!err && fdatasync(fd))
 		err = -errno;
 	if (close(fd) && !err)
@@ -196,6 +189,7 @@ int store_end(struct store_out *out, int dir, const char *name, int err)
 		err = -errno;
 	if (err)
 		unlinkat(dir, text, 0);
+	stored_free(&out->to);
 	return err;
 }
 

@@ -58,8 +58,8 @@ int store_write(int dir, const char *name, const void *at, size_t size);
 
 /* The same in parts, one behind the other; it takes its name at the end, unless `err`. -errno. */
 struct store_out {
-	struct stored file;
-	__u64 at; /* how much there is */
+	struct stored to;
+	__u64 at; /* how much there is, as it was given */
 };
 
 int store_begin(struct store_out *out, int dir, const char *name);
