@@ -96,12 +96,14 @@ static double run_ms(const char *const argv[])
 /* By a query of a record, or by tcpdump of the trace. */
 static double ask_ms(const char *name, const char *text)
 {
-	char record[300], trace[300];
-	const char *query[] = { bench_binary(), "query", "-d", record, "-w", "-", text, NULL };
+	char record[300], trace[300], key[300];
+	const char *query[] = { bench_binary(), "query", "-d", record, "--key-file", key,
+				"-w",		"-",	 text, NULL };
 	const char *tcpdump[] = { "tcpdump", "-r", trace, "-w", "-", text, NULL };
 
 	snprintf(record, sizeof(record), "%s/%s", dir, name ? name : "");
 	snprintf(trace, sizeof(trace), "%s/trace", dir);
+	snprintf(key, sizeof(key), "%s/key", dir);
 	return run_ms(name ? query : tcpdump);
 }
 
@@ -172,6 +174,15 @@ static void against_bare(const char *what, const char *text)
 {
 	struct way ways[2] = { { .record = "small", .text = text },
 			       { .record = "bare", .text = text } };
+
+	compare(what, ways, 0);
+}
+
+/* The same packets encrypted and plain. */
+static void against_plain(const char *what, const char *text)
+{
+	struct way ways[2] = { { .record = "secret", .text = text },
+			       { .record = "whole", .text = text } };
 
 	compare(what, ways, 0);
 }
@@ -340,6 +351,25 @@ static void of_many_files(const struct names *n)
 	against_bare("port 443", "port 443");
 }
 
+static void of_encrypted_files(const struct names *n)
+{
+	char text[160];
+
+	shell("%s record --pin-dir %s --state-dir %s -r %s/trace -d %s/secret --key-file %s/key "
+	      "2>/dev/null",
+	      bench_binary(), BENCH_PINS, bench_state_dir(), dir, dir, dir);
+	printf("\nThe same packets encrypted, beside plain ones\n");
+	printf("%-22s %8s %9s %9s %7s %10s %9s %7s\n", "", "packets", "encrypted", "plain", "",
+	       "cold", "plain", "");
+	snprintf(text, sizeof(text), "host %s", n->rare);
+	against_plain("rare host", text);
+	against_plain("absent host", "host 203.0.113.77");
+	against_plain("connection", n->conn);
+	snprintf(text, sizeof(text), "host %s", n->busy);
+	against_plain("busy host", text);
+	against_plain("port 443", "port 443");
+}
+
 int main(int argc, char **argv)
 {
 	struct names n = {};
@@ -355,12 +385,14 @@ int main(int argc, char **argv)
 	      bench_binary(), BENCH_PINS, bench_state_dir(), dir, dir);
 	shell("%s record --pin-dir %s --state-dir %s -r %s/trace -d %s/15k --cutoff 15k 2>/dev/null",
 	      bench_binary(), BENCH_PINS, bench_state_dir(), dir, dir);
+	shell("umask 077 && head -c 32 /dev/urandom >%s/key", dir);
 	printf("Index\n");
 	weigh("whole");
 	weigh("15k");
 	names_choose(&n);
 	of_few_files(&n);
 	of_many_files(&n);
+	of_encrypted_files(&n);
 	shell("rm -rf %s", dir);
 	return 0;
 }

@@ -22,10 +22,12 @@
 #define ROUNDS 3
 #define PACKETS 300000
 
-enum way { NOTHING, TCPDUMP, STENOTYPE, CUTOFF, WHOLE, WAYS };
+enum way { NOTHING, TCPDUMP, STENOTYPE, CUTOFF, WHOLE, SECRET_CUTOFF, SECRET_WHOLE, WAYS };
 
-static const char *const names[WAYS] = { "nothing", "tcpdump -w", "stenotype",
-					 "record --cutoff 15k", "record, whole" };
+static const char *const names[WAYS] = { "nothing",	    "tcpdump -w",
+					 "stenotype",	    "record --cutoff 15k",
+					 "record, whole",   "the same, encrypted",
+					 "whole, encrypted" };
 static char dir[256], tools[256];
 static bool stenotype; /* is installed */
 
@@ -95,7 +97,8 @@ static pid_t start(const char *const argv[], const char *ready, FILE **words)
 
 static pid_t tool_start(enum way way, FILE **words)
 {
-	char dump[300], record[300], steno[300];
+	char dump[300], record[300], steno[300], key[300];
+	bool cutoff = way == CUTOFF || way == SECRET_CUTOFF;
 	const char *tcpdump[] = { "ip", "netns", "exec", "b",	  "tcpdump", "-i", "wb",
 				  "-s", "0",	 "-B",	 "65536", "-w",	     dump, NULL };
 	const char *stenographer[] = { "ip",
@@ -127,13 +130,16 @@ static pid_t tool_start(enum way way, FILE **words)
 			      "wb",
 			      "-d",
 			      record,
-			      way == CUTOFF ? "--cutoff" : NULL,
-			      "15k",
+			      "--cutoff",
+			      cutoff ? "15k" : "no",
+			      way < SECRET_CUTOFF ? NULL : "--key-file",
+			      key,
 			      NULL };
 
 	snprintf(dump, sizeof(dump), "%s/dump", dir);
 	snprintf(record, sizeof(record), "%s/record", dir);
 	snprintf(steno, sizeof(steno), "--dir=%s/steno", dir);
+	snprintf(key, sizeof(key), "%s/key", dir);
 	if (way == TCPDUMP)
 		return start(tcpdump, "listening on", words);
 	if (way == STENOTYPE) {
@@ -316,9 +322,11 @@ static void measure(enum way way, unsigned rate, const struct trace *trace, stru
 static void ingest(enum way way, const struct trace *trace, struct sample *s)
 {
 	struct rusage before, after;
+	char key[300];
 	double began;
 
 	memset(s, 0, sizeof(*s));
+	snprintf(key, sizeof(key), "%s/key", dir);
 	shell("rm -rf %s/record %s/dump", dir, dir);
 	getrusage(RUSAGE_CHILDREN, &before);
 	began = bench_wall();
@@ -326,9 +334,10 @@ static void ingest(enum way way, const struct trace *trace, struct sample *s)
 		shell("tcpdump -r %s/trace%u -w %s/dump 2>/dev/null", dir, trace->flows, dir);
 	else
 		shell("%s record --pin-dir %s --state-dir %s -r %s/trace%u -d %s/record %s "
-		      "2>/dev/null",
+		      "%s%s 2>/dev/null",
 		      bench_binary(), BENCH_PINS, bench_state_dir(), dir, trace->flows, dir,
-		      way == CUTOFF ? "--cutoff 15k" : "");
+		      way == CUTOFF || way == SECRET_CUTOFF ? "--cutoff 15k" : "",
+		      way < SECRET_CUTOFF ? "" : "--key-file ", way < SECRET_CUTOFF ? "" : key);
 	s->wall = (bench_wall() - began) * 1e6 / PACKETS;
 	getrusage(RUSAGE_CHILDREN, &after);
 	s->total = (seconds(&after) - seconds(&before)) * 1e6 / PACKETS;
@@ -417,6 +426,7 @@ int main(int argc, char **argv)
 	shell("ip netns add a && ip netns add b && "
 	      "ip link add wa netns a type veth peer name wb netns b && "
 	      "for n in a b; do ip -n $n link set w$n mtu 2000 arp off multicast off up; done");
+	shell("mkdir -p %s && umask 077 && head -c 32 /dev/urandom >%s/key", dir, dir);
 	printf("Recording over veth, medians of %d rounds in turn. CPU of the tool's process: until "
 	       "it has settled;\nthen a million packets offered; the same with its end, at which "
 	       "what was kept is sealed and\nindexed; the same with what sending costs more than "

@@ -14,10 +14,11 @@
 #include "../user/units.h"
 
 static const char usage[] =
-	"usage: gen_segments -d DIR -R\n"
-	"       gen_segments -d DIR [-s FILE_BYTES] [-b BUDGET] [-z] [-H HOST] [-c CLASS] [-l] PCAP\n"
+	"usage: gen_segments -d DIR [-k KEY_FILE] -R\n"
+	"       gen_segments -d DIR [-s FILE_BYTES] [-b BUDGET] [-z] [-H HOST] [-c CLASS] [-l]\n"
+	"                    [-k KEY_FILE] PCAP\n"
 	"Reads a nanosecond pcap. -z: compressed; -l: killed, as it were, before sealing.\n"
-	"-R: every index made anew.\n";
+	"-k: encrypted. -R: every index made anew.\n";
 
 struct pcap_head {
 	uint32_t seconds, nanoseconds, kept, wire;
@@ -85,7 +86,7 @@ int main(int argc, char **argv)
 	FILE *file;
 	int c, err;
 
-	while ((c = getopt(argc, argv, "d:s:b:zH:c:lR")) != -1) {
+	while ((c = getopt(argc, argv, "d:s:b:zH:c:lRk:")) != -1) {
 		if (c == 'd')
 			o.dir = optarg;
 		else if (c == 's' && !size_parse(optarg, &o.file_bytes))
@@ -98,6 +99,8 @@ int main(int argc, char **argv)
 			o.host = optarg;
 		else if (c == 'c')
 			o.class_name = optarg;
+		else if (c == 'k')
+			o.key_file = optarg;
 		else if (c == 'l')
 			left = true;
 		else if (c == 'R')
@@ -106,7 +109,7 @@ int main(int argc, char **argv)
 			goto usage;
 	}
 	if (o.dir && reindex)
-		return segments_reindex(o.dir, NULL) != 0;
+		return segments_reindex(o.dir, o.key_file) != 0;
 	if (!o.dir || optind + 1 != argc)
 		goto usage;
 	file = fopen(argv[optind], "re");

@@ -153,3 +153,31 @@ looked_at() { # EXPRESSION... of how many segments how many were opened
 	bare
 	same_answers
 }
+
+@test "of an encrypted record joint indexes are too, and who may only read it makes none in the clear" {
+	trace 6000 26
+	head -c 32 /dev/urandom >"$DIR/key"
+	chmod 600 "$DIR/key"
+	segments "$REC" -s 32k -k "$DIR/key"
+	[ "$(find "$REC" -name '*.joint*' | wc -l)" -ge 2 ]
+	for joint in "$REC"/all/*.joint*; do
+		[ "$(head -c 8 "$joint")" = TMSECRT1 ]
+		run -1 grep -q TMJOINT1 "$joint"
+	done
+	bare
+	[ "$("$TIDEMARK" query --key-file "$DIR/key" -d "$REC" --count 'udp port 53')" = \
+		"$("$TIDEMARK" query --key-file "$DIR/key" -d "$DIR/bare" --count 'udp port 53')" ]
+	run -0 "$TIDEMARK" query -v --key-file "$DIR/key" -d "$REC" --count 'host 192.0.2.77'
+	[[ $output != *' 0 joint indexes'* ]]
+	# Without the key: said once, as of segments, and not of joints.
+	run -1 --separate-stderr query --count 'udp port 53'
+	[[ $stderr != *joint* ]]
+	# Recorded on in the clear, with joints of what is in the clear alone.
+	rm "$REC"/all/*.joint*
+	segments "$REC" -s 32k
+	for joint in "$REC"/all/*.joint*; do
+		run strings -n 20 "$joint"
+		[[ $output != *"$(basename "$(find "$DIR/bare" -name '*.index' | sort | head -1)" .index)"* ]]
+	done
+	[ "$("$TIDEMARK" query --key-file "$DIR/key" -d "$REC" --count)" = 12000 ]
+}

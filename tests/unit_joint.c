@@ -537,6 +537,36 @@ static void budget(void)
 	   "a budget is of packets, indexes and joint indexes together: %llu bytes", last);
 }
 
+/* Who can read what is encrypted, and writes in the clear, does not write of it. */
+static void encrypted(void)
+{
+	char key[100];
+	struct segments_options o = { .dir = with, .host = "unit", .key_file = key };
+	struct segments *s;
+
+	snprintf(key, sizeof(key), "%s/key", dir);
+	shell("rm -rf %s && head -c 32 /dev/urandom >%s && chmod 600 %s", with, key, key);
+	s = segments_open(&o);
+	if (!s)
+		exit(1);
+	segments_make(s, 0, 12);
+	segments_close(s);
+	is_int(files_of(with, ".joint1"), 1, "ten segments that are encrypted have a joint");
+	o.key_file = NULL;
+	s = segments_open(&o);
+	segments_make(s, 12, 17);
+	segments_close(s);
+	is_int(files_of(with, ".joint"), 1, "to which nothing in the clear is added");
+	shell("rm %s/all/*.joint1", with);
+	s = segments_open(&o);
+	segments_close(s);
+	is_int(files_of(with, ".joint"), 0, "nor is one made in the clear of what is encrypted");
+	o.key_file = key;
+	s = segments_open(&o);
+	segments_close(s);
+	is_int(files_of(with, ".joint1"), 1, "which the key, given again, makes whole");
+}
+
 int main(void)
 {
 	struct segments *s;
@@ -559,6 +589,7 @@ int main(void)
 	damage();
 	mending();
 	budget();
+	encrypted();
 	shell("rm -rf %s", dir);
 	return done();
 }

@@ -11,13 +11,17 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "../user/bytes.h"
 #include "../user/gather.h"
 #include "../user/recover.h"
+#include "../user/secret.h"
 #include "../user/segment.h"
 #include "../user/segment_seal.h"
 #include "tap.h"
 
 static char dir[64];
+static const char *key_file; /* everything once more, encrypted */
+static const char key_name[] = "/tmp/unit_segment.key";
 
 static void packet_make(struct packet *p, unsigned char frame[200], unsigned n)
 {
@@ -132,6 +136,7 @@ static struct segments *open_in(struct segments_options o)
 {
 	o.dir = dir;
 	o.host = "unit";
+	o.key_file = key_file;
 	return segments_open(&o);
 }
 
@@ -216,13 +221,25 @@ static int recover(void)
 	return err;
 }
 
+/* Where it ends. */
+static off_t first_block(const char *path)
+{
+	unsigned char length[SECRET_LENGTH];
+	int fd = open(path, O_RDONLY);
+
+	if (pread(fd, length, sizeof(length), SECRET_HEAD) != sizeof(length))
+		exit(1);
+	close(fd);
+	return SECRET_HEAD + SECRET_MORE + get_u32(length);
+}
+
 /* A dead writer's files: the journal cut at every byte, the segment as long as it may be. */
 static void recovery(void)
 {
 	int wrong = 0, most = 0, cuts = 0;
 	struct segments *s;
 	char copy[300];
-	off_t whole;
+	off_t whole, head;
 
 	directory_make();
 	s = open_in((struct segments_options){});
@@ -234,6 +251,7 @@ static void recovery(void)
 	segments_close(s);
 	snprintf(copy, sizeof(copy), "%s.keep", journal);
 	whole = size_of(copy);
+	head = key_file ? first_block(copy) : 104;
 	for (off_t cut = 0; cut <= whole; cut += cut < 200 || cut > whole - 60 ? 1 : 13, cuts++) {
 		int n;
 
@@ -246,7 +264,7 @@ static void recovery(void)
 		if (n < most)
 			wrong++;
 		/* Without a head nobody knows whose it was; with one, all are accounted for. */
-		if (cut >= 104 && n + gaps_told("", 0, ~0ULL) != 40)
+		if (cut >= head && n + gaps_told("", 0, ~0ULL) != 40)
 			wrong++;
 		most = n > most ? n : most;
 	}
@@ -284,7 +302,7 @@ static void damage_is_told(int least, int most, enum after after, const char *wh
 	   what, n, lost);
 	ok(read_back("host 0.0.0.3") + read_back("not host 0.0.0.3") == n,
 	   "%s: the index answers for each of them", what);
-	ok(!segments_reindex(dir, NULL), "%s: its packets can be indexed anew", what);
+	ok(!segments_reindex(dir, key_file), "%s: its packets can be indexed anew", what);
 	again = read_back("");
 	gone = gaps_told("", 0, ~0ULL);
 	ok(again + gone == 600 && (after == ALL ? !gone : gone && gone <= lost) &&
@@ -309,7 +327,7 @@ static void damage(void)
 	flip(segment, 50000);
 	is_int(read_back(""), -1, "and not when a byte of it was flipped");
 	files_return();
-	flip(journal, 2000);
+	flip(journal, 2300);
 	is_int(read_back(""), -1, "nor when one of its journal was");
 	files_return();
 	flip(journal, -1);
@@ -335,13 +353,13 @@ static void damage(void)
 		exit(1);
 	damage_is_told(180, 260, AS_BEFORE, "the end that never came to disk");
 	files_return();
-	flip(journal, 2000);
+	flip(journal, 2300);
 	damage_is_told(430, 550, ALL, "a batch in the middle");
 	files_return();
 	flip(journal, 300);
 	damage_is_told(0, 0, ALL, "the batch that names the flows");
 	files_return();
-	flip(journal, 2000);
+	flip(journal, 2300);
 	flip(segment, 90000);
 	damage_is_told(300, 480, MORE, "a batch and a byte");
 }
@@ -352,7 +370,7 @@ static void other_version(void)
 	flip(journal, 7); /* 2 becomes " */
 	is_int(read_back(""), -1, "a journal of another version is not read");
 	is_int(recover(), -EPROTONOSUPPORT, "nor recovered from");
-	is_int(segments_reindex(dir, NULL), 0, "but its packets can be indexed");
+	is_int(segments_reindex(dir, key_file), 0, "but its packets can be indexed");
 	is_int(read_back(""), 600, "and all are there");
 }
 
@@ -380,13 +398,29 @@ static void budgets(void)
 	is_int(read_back(""), 0, "what is too old is deleted");
 }
 
+static void key_make(void)
+{
+	int fd = open(key_name, O_WRONLY | O_CREAT | O_TRUNC, 0600);
+
+	if (write(fd, "unit_segment: thirty-two bytes..", SECRET_KEY) != SECRET_KEY)
+		exit(1);
+	close(fd);
+	key_file = key_name;
+}
+
 int main(void)
 {
-	roundtrip();
-	recovery();
-	damage();
-	other_version();
-	budgets();
+	for (int secret = 0; secret < 2; secret++) {
+		printf("# %s\n", secret ? "encrypted" : "plain");
+		if (secret)
+			key_make();
+		roundtrip();
+		recovery();
+		damage();
+		other_version();
+		budgets();
+	}
+	unlink(key_name);
 	if (dir[0]) {
 		char command[128];
 

@@ -13,32 +13,75 @@
 #include "bytes.h"
 #include "catalog.h"
 #include "checked.h"
+#include "vault.h"
 
-int checked_open(struct checked *c, int fd)
+static int raw_map(struct checked *c)
 {
 	struct stat st;
 	void *at = NULL;
 
-	memset(c, 0, sizeof(*c));
-	c->fd = -1;
-	if (fstat(fd, &st))
-		goto fail;
-	if (!S_ISREG(st.st_mode)) {
-		errno = EINVAL;
-		goto fail;
-	}
+	if (fstat(c->fd, &st))
+		return -errno;
+	if (!S_ISREG(st.st_mode))
+		return -EINVAL;
 	if (st.st_size) {
-		at = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_SHARED, fd, 0);
+		at = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_SHARED, c->fd, 0);
 		if (at == MAP_FAILED)
-			goto fail;
+			return -errno;
 	}
-	c->at = at;
-	c->size = (__u64)st.st_size;
-	c->fd = fd;
+	c->raw = at;
+	c->raw_size = (__u64)st.st_size;
 	return 0;
-fail:
-	close(fd);
-	return -errno;
+}
+
+static void view_set(struct checked *c)
+{
+	c->at = c->vault ? c->vault->plain : c->raw;
+	c->size = c->vault ? c->vault->size : c->raw_size;
+}
+
+int checked_open(struct checked *c, int fd)
+{
+	int err;
+
+	memset(c, 0, sizeof(*c));
+	c->fd = fd;
+	err = raw_map(c);
+	if (!err && secret_is(c->raw, c->raw_size))
+		err = vault_open(&c->vault, c->raw, c->raw_size);
+	if (err)
+		checked_close(c);
+	else
+		view_set(c);
+	return err;
+}
+
+int checked_grow(struct checked *c)
+{
+	const unsigned char *raw = c->raw;
+	__u64 size = c->raw_size;
+	struct stat st;
+	int err;
+
+	if (!fstat(c->fd, &st) && (__u64)st.st_size == size)
+		return 0;
+	err = raw_map(c);
+	if (err)
+		return err;
+	if (c->vault)
+		err = vault_grow(c->vault, c->raw, c->raw_size);
+	else if (secret_is(c->raw, c->raw_size)) /* its head has come */
+		err = vault_open(&c->vault, c->raw, c->raw_size);
+	if (raw)
+		munmap((void *)raw, size);
+	view_set(c);
+	return err;
+}
+
+void checked_bound(struct checked *c, __u64 bytes)
+{
+	if (c->vault)
+		c->vault->most = bytes;
 }
 
 void checked_keep(struct checked *c)
@@ -96,6 +139,8 @@ static int unit_check(struct checked *c, __u64 n)
 		return 0;
 	if (bytes > c->unit)
 		bytes = c->unit;
+	if (c->vault && vault_look(c->vault, begin, bytes))
+		return -EBADMSG;
 	if ((__u32)XXH3_64bits(c->at + begin, bytes) != c->sums[n])
 		return -EBADMSG;
 	c->seen[n / 8] |= (unsigned char)(1U << n % 8);
@@ -107,13 +152,22 @@ const unsigned char *checked_at(struct checked *c, __u64 offset, __u64 bytes)
 	if (offset > c->size || bytes > c->size - offset)
 		return NULL;
 	if (!c->unit || !bytes)
-		return c->at + offset;
+		return c->vault && vault_look(c->vault, offset, bytes) ? NULL : c->at + offset;
 	if (offset < c->from || bytes > c->to - offset || offset > c->to)
 		return NULL;
 	for (__u64 n = (offset - c->from) / c->unit; n <= (offset + bytes - 1 - c->from) / c->unit;
 	     n++)
 		if (unit_check(c, n))
 			return NULL;
+	return c->vault && vault_look(c->vault, offset, bytes) ? NULL : c->at + offset;
+}
+
+const unsigned char *checked_remains(struct checked *c, __u64 offset, __u64 bytes)
+{
+	if (offset > c->size || bytes > c->size - offset)
+		return NULL;
+	if (c->vault)
+		vault_remains(c->vault, offset, bytes);
 	return c->at + offset;
 }
 
@@ -121,21 +175,28 @@ void checked_expect(struct checked *c, __u64 offset, __u64 bytes)
 {
 	__u64 unit = c->unit ? c->unit : 4096, from = offset / unit * unit;
 
-	if (offset > c->size || bytes > c->size - offset)
+	if (offset > c->size || bytes > c->size - offset || !bytes)
 		return;
-	madvise((void *)(c->at + from), offset + bytes - from + unit - 1, MADV_WILLNEED);
+	bytes += offset - from;
+	bytes = bytes + unit - 1 < c->size - from ? bytes + unit - 1 : c->size - from;
+	if (c->vault)
+		vault_place(c->vault, from, bytes, &from, &bytes);
+	bytes += from % 4096;
+	from -= from % 4096;
+	madvise((void *)(c->raw + from), bytes, MADV_WILLNEED);
 }
 
 void checked_sweep(struct checked *c)
 {
-	if (c->at)
-		madvise((void *)c->at, c->size, MADV_SEQUENTIAL);
+	if (c->raw)
+		madvise((void *)c->raw, c->raw_size, MADV_SEQUENTIAL);
 }
 
 void checked_close(struct checked *c)
 {
-	if (c->at)
-		munmap((void *)c->at, c->size);
+	vault_close(c->vault);
+	if (c->raw)
+		munmap((void *)c->raw, c->raw_size);
 	if (c->fd >= 0)
 		close(c->fd);
 	free(c->seen);

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* Files mapped and believed only where a checksum agrees, which is asked once for each place. */
+/*
+ * Files mapped and believed only where a checksum agrees, which is asked once for each place.
+ * Encrypted ones are seen as they were before.
+ */
 #ifndef TIDEMARK_CHECKED_H
 #define TIDEMARK_CHECKED_H
 
@@ -7,8 +10,10 @@
 
 #include <linux/types.h>
 
+struct vault;
+
 struct checked {
-	const unsigned char *at;
+	const unsigned char *at; /* of an encrypted file only where checked_at() has been */
 	__u64 size;
 	__u64 from;	   /* checksums are of the file from here... */
 	__u64 to;	   /* ...to here */
@@ -17,10 +22,19 @@ struct checked {
 	__u32 *tail;	   /* they, if they were in the file */
 	unsigned char *seen;
 	int fd;
+	struct vault *vault;	  /* of an encrypted file, */
+	const unsigned char *raw; /* and as it is */
+	__u64 raw_size;
 };
 
-/* Maps a whole open file, which it takes over. */
+/* Maps a whole open file, which it takes over. -ENOKEY, -EKEYREJECTED: secret.h. */
 int checked_open(struct checked *c, int fd);
+
+/* The same file as it is by now: longer. What was got of it may be elsewhere. */
+int checked_grow(struct checked *c);
+
+/* Of an encrypted file no more than this is open at once; what checked_at() gave before is gone. */
+void checked_bound(struct checked *c, __u64 bytes);
 
 /* The mapping needs no descriptor, of which a process may have few. */
 void checked_keep(struct checked *c);
@@ -36,6 +50,12 @@ int checked_tail(struct checked *c, __u64 from, __u64 to, __u32 unit, __u64 sum)
 
 /* NULL when it is not in the file, or not what it was. */
 const unsigned char *checked_at(struct checked *c, __u64 offset, __u64 bytes);
+
+/*
+ * The same without checksums, and what of an encrypted file cannot be opened is zero: for who
+ * looks for what is left. NULL: not in the file.
+ */
+const unsigned char *checked_remains(struct checked *c, __u64 offset, __u64 bytes);
 
 /* Bytes that will be asked for: read from disk meanwhile, and nothing around them. */
 void checked_expect(struct checked *c, __u64 offset, __u64 bytes);

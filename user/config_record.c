@@ -7,6 +7,7 @@
 
 #include "config_record.h"
 #include "listen.h"
+#include "secret.h"
 #include "text.h"
 #include "units.h"
 
@@ -73,6 +74,8 @@ const cyaml_schema_field_t config_record_fields[] = {
 	CYAML_FIELD_MAPPING_PTR("socket", POINTER, struct config_record, socket, socket_fields),
 	CYAML_FIELD_MAPPING_PTR("tls", POINTER, struct config_record, tls, tls_fields),
 	CYAML_FIELD_UINT_PTR("queries", POINTER, struct config_record, queries),
+	STRING("key_file", POINTER, struct config_record, key_file),
+	STRINGS("old_key_files", struct config_record, old_key_files, SERVE_KEYS_MOST - 1),
 	CYAML_FIELD_END,
 };
 
@@ -240,6 +243,26 @@ static int interfaces_check(struct config_file *file, const struct config_record
 	return 0;
 }
 
+/* Read here already: a daemon that cannot have its key is to say so before anything changes. */
+static int keys_check(const struct config_file *file, struct config_record *record)
+{
+	struct serve_options *o = &record->serve;
+	int status = absolute(file, "record.key_file", record->key_file);
+
+	record->options.key_file = record->key_file;
+	o->keys_n = 0;
+	if (record->key_file)
+		o->keys[o->keys_n++] = record->key_file;
+	for (unsigned i = 0; i < record->old_key_files_count; i++)
+		o->keys[o->keys_n++] = record->old_key_files[i];
+	for (unsigned i = 0; i < o->keys_n && !status; i++) {
+		status = absolute(file, "record.old_key_files", o->keys[i]);
+		if (!status && secret_read_with(o->keys[i]))
+			status = 2;
+	}
+	return status;
+}
+
 int config_record_check(struct config_file *file)
 {
 	struct config_record *record = file->config->record;
@@ -254,6 +277,8 @@ int config_record_check(struct config_file *file)
 	o->zstd = record->zstd;
 	o->stats_ns = RECORDER_STATS_NS;
 	status = absolute(file, "record.dir", record->dir);
+	if (!status)
+		status = keys_check(file, record);
 	if (!status)
 		status = config_span(file, "record.stats", record->stats, &o->stats_ns);
 	if (!status)

@@ -23,7 +23,9 @@ struct config_record_tls {
 };
 
 struct config_record {
-	char *dir, *cutoff, *ring, *stats;
+	char *dir, *cutoff, *ring, *stats, *key_file;
+	char **old_key_files;
+	unsigned old_key_files_count;
 	bool zstd;
 	struct config_class *classes;
 	unsigned classes_count;

@@ -133,22 +133,23 @@ static int body_read(struct bytes *b, struct catalog *c)
 	return b->bad ? -EBADMSG : 0;
 }
 
-static int file_read(const struct checked *file, struct catalog *c)
+static int file_read(struct checked *file, struct catalog *c)
 {
+	const unsigned char *at = checked_at(file, 0, file->size);
 	unsigned char *body;
 	size_t size, got;
 	int err = -EBADMSG;
 
-	if (file->size < HEAD || memcmp(file->at, MAGIC, 8) ||
-	    XXH64(file->at + 16, file->size - 16, 0) != get_u64(file->at + 8))
+	if (!at || file->size < HEAD || memcmp(at, MAGIC, 8) ||
+	    XXH64(at + 16, file->size - 16, 0) != get_u64(at + 8))
 		return -EBADMSG;
-	size = get_u32(file->at + 16);
+	size = get_u32(at + 16);
 	if (size > BODY_MOST)
 		return -EBADMSG;
 	body = malloc(size + 1);
 	if (!body)
 		return -ENOMEM;
-	got = ZSTD_decompress(body, size, file->at + HEAD, file->size - HEAD);
+	got = ZSTD_decompress(body, size, at + HEAD, file->size - HEAD);
 	if (!ZSTD_isError(got) && got == size) {
 		struct bytes b = { body, body + size, false };
 

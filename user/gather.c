@@ -13,10 +13,17 @@
 #include "gather.h"
 #include "joint.h"
 #include "log.h"
+#include "secret.h"
 
 void gather_wrong(struct gather *m, const struct segment *s)
 {
+	bool keyless = s->why == secret_error(-ENOKEY) || s->why == secret_error(-EKEYREJECTED);
+
 	m->failed = true;
+	if (keyless && m->keyless == s->why)
+		return;
+	if (keyless)
+		m->keyless = s->why;
 	log_error("%s: %s", s->path, s->why ? s->why : "cannot be read");
 }
 

@@ -65,6 +65,7 @@ struct gather {
 	__u32 gaps_n, gaps_room;
 	__u64 looked;			/* packets looked at */
 	__u32 segments, opened, joints; /* that there are; that were looked at; asked which */
+	const char *keyless;		/* said of one that no key fits, and of no other then */
 	bool failed;			/* something could not be read, and was said */
 	/* Is it in the past, or the future, that is asked for? GATHER_*. */
 	unsigned (*causal)(void *ctx, struct segment *s, const struct track *t,

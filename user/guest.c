@@ -25,6 +25,7 @@
 #include "channel.h"
 #include "guest.h"
 #include "log.h"
+#include "secret.h"
 
 #define LOOK_MS 500
 
@@ -398,6 +399,10 @@ int guest_main(int argc, char **argv)
 		log_error("--guest: only `tidemark run` starts this");
 		return 2;
 	}
+	/* What has keys of its own reads them while it may. */
+	for (; argc > 4 && !strcmp(argv[argc - 2], "--key-file"); argc -= 2)
+		if (secret_read_with(argv[argc - 1]))
+			return 1;
 	if (argc == 6)
 		o.tls = (struct tls_files){ argv[3], argv[4], argv[5] };
 	return guest_run(&o);

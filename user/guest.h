@@ -21,7 +21,7 @@
 #define GUEST_SECONDS 10 /* for handshake and question */
 #define GUEST_STALLED 60 /* without a byte being taken */
 
-/* `tidemark query --guest DIR [CERT KEY CA]`; nobody but the daemon starts it. */
+/* `tidemark query --guest DIR [CERT KEY CA] [--key-file FILE]...`; nobody but the daemon starts it. */
 int guest_main(int argc, char **argv);
 
 #endif

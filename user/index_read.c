@@ -10,17 +10,20 @@
 
 #include "bytes.h"
 #include "index_tracks.h"
+#include "secret.h"
 #include "store.h"
 
 static int head_read(struct index *x, const char **why)
 {
-	const unsigned char *head = x->file.at;
+	const unsigned char *head = checked_at(&x->file, 0, INDEX_HEAD);
 
 	*why = "damaged; `record --reindex` makes it anew";
-	if (x->file.size < INDEX_HEAD || memcmp(head, INDEX_MAGIC, 8)) {
+	if (x->file.size < INDEX_HEAD || (head && memcmp(head, INDEX_MAGIC, 8))) {
 		*why = "no index; `record --reindex` makes one";
 		return -EBADMSG;
 	}
+	if (!head)
+		return -EBADMSG;
 	if (get_u32(head + 8) != INDEX_VERSION) {
 		*why = "an index of another version; `record --reindex` makes it anew";
 		return -EBADMSG;
@@ -140,7 +143,7 @@ int index_open(struct index *x, int dir, const char *base, const char **why)
 		return -errno;
 	}
 	err = checked_open(&x->file, fd);
-	*why = strerror(-err);
+	*why = secret_error(err);
 	if (!err)
 		err = head_read(x, why);
 	if (!err)

@@ -9,6 +9,7 @@
 #include <xxhash.h>
 
 #include "joint.h"
+#include "secret.h"
 
 unsigned joint_key_bytes(unsigned kind)
 {
@@ -93,7 +94,7 @@ int joint_open(struct joint *j, int dir, const char *base, unsigned level, const
 		return -errno;
 	}
 	err = checked_open(&j->file, fd);
-	*why = strerror(-err);
+	*why = secret_error(err);
 	if (!err)
 		err = foot_read(j, why);
 	if (!err)

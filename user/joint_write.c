@@ -14,6 +14,7 @@
 #include <xxhash.h>
 
 #include "joint.h"
+#include "secret.h"
 #include "text.h"
 
 #define BUFFER (16U * JOINT_PAGE)
@@ -527,6 +528,9 @@ static int source_open(struct source *s, int dir, unsigned level)
 	err = s->is_joint ? joint_open(&s->joint, dir, s->of->base, level - 1, &why)
 			  : index_open(&s->index, dir, s->of->base, &why);
 	s->opened = !err;
+	/* What was encrypted stays so: of that nothing is written in the clear. */
+	if (!err && (s->is_joint ? s->joint.file.vault : s->index.file.vault) && !secret_writing())
+		err = -ENOKEY;
 	if (!err && !s->is_joint)
 		err = names_make(s);
 	if (!err) {

@@ -43,6 +43,8 @@ void journal_batch(struct journal_writer *j, __u64 end, const struct sums *sums,
 
 /* Begins as {}. */
 struct journal_reader {
+	struct checked file;
+	bool open;	/* the file is */
 	__u64 offset;	/* behind the last whole batch */
 	__u64 packets;	/* told of so far, lost ones too */
 	__u64 lost;	/* of these, those that a damaged batch took with it */

@@ -9,6 +9,7 @@
 #include "bytes.h"
 #include "checked.h"
 #include "segment_pack.h"
+#include "store.h"
 
 #define CACHED 4
 
@@ -33,24 +34,26 @@ struct packed {
 /* Of each frame its two lengths; then how many, a byte of flags, a magic number. */
 static int table_read(struct packed *p)
 {
-	const unsigned char *end, *at;
+	const unsigned char *tail, *at;
 	__u64 offset = 0, frames;
 
 	if (p->file.size < 17)
 		return -EBADMSG;
-	end = p->file.at + p->file.size;
-	if (get_u32(end - 4) != PACK_TABLE_END || end[-5])
+	tail = checked_at(&p->file, p->file.size - 13, 13);
+	if (!tail || get_u32(tail + 9) != PACK_TABLE_END || tail[8])
 		return -EBADMSG;
-	frames = get_u32(end - 9);
+	frames = get_u32(tail + 4);
 	if (!p->size && frames &&
 	    frames <= (p->file.size - 17) / 8) /* whoever asks does not know */
-		p->size = (frames - 1) * PACK_FRAME + get_u32(end - 13);
+		p->size = (frames - 1) * PACK_FRAME + get_u32(tail);
 	if (frames != (p->size + PACK_FRAME - 1) / PACK_FRAME || frames * 8 + 17 > p->file.size)
+		return -EBADMSG;
+	at = checked_at(&p->file, p->file.size - 9 - frames * 8, frames * 8);
+	if (!at)
 		return -EBADMSG;
 	p->offsets = malloc((frames + 1) * sizeof(*p->offsets));
 	if (!p->offsets)
 		return -ENOMEM;
-	at = end - 9 - frames * 8;
 	for (__u64 i = 0; i < frames; i++, at += 8) {
 		__u64 left = p->size - i * PACK_FRAME;
 
@@ -75,6 +78,7 @@ int packed_open(struct packed **packed, int fd, __u64 segment_bytes)
 	p->size = segment_bytes;
 	err = checked_open(&p->file, fd);
 	checked_keep(&p->file);
+	checked_bound(&p->file, STORE_BOUND);
 	if (!err)
 		err = table_read(p);
 	p->cache = calloc(CACHED, sizeof(*p->cache));
@@ -89,6 +93,8 @@ static const struct frame *frame_get(struct packed *p, __u64 number)
 	__u64 left = p->size - number * PACK_FRAME;
 	struct frame *oldest = p->cache;
 	size_t wanted = left < PACK_FRAME ? left : PACK_FRAME, got;
+	__u64 bytes = p->offsets[number + 1] - p->offsets[number];
+	const unsigned char *at;
 
 	for (struct frame *f = p->cache; f < p->cache + CACHED; f++) {
 		if (f->number == number + 1) {
@@ -99,9 +105,10 @@ static const struct frame *frame_get(struct packed *p, __u64 number)
 			oldest = f;
 	}
 	oldest->number = 0;
-	got = ZSTD_decompressDCtx(p->context, oldest->bytes, PACK_FRAME,
-				  p->file.at + p->offsets[number],
-				  p->offsets[number + 1] - p->offsets[number]);
+	at = checked_at(&p->file, p->offsets[number], bytes);
+	if (!at)
+		return NULL;
+	got = ZSTD_decompressDCtx(p->context, oldest->bytes, PACK_FRAME, at, bytes);
 	if (ZSTD_isError(got) || got != wanted)
 		return NULL;
 	oldest->number = number + 1;

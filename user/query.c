@@ -18,6 +18,7 @@
 #include "log.h"
 #include "query.h"
 #include "query_at.h"
+#include "secret.h"
 #include "units.h"
 
 volatile int query_cancelled;
@@ -225,7 +226,16 @@ static int query_run(struct query *q)
 
 /* ---- the command ---------------------------------------------------------------------------------- */
 
-enum { OPT_COUNT = 0x100, OPT_FLOWS, OPT_SINCE, OPT_UNTIL, OPT_FOLLOW, OPT_LIMIT, OPT_BY };
+enum {
+	OPT_COUNT = 0x100,
+	OPT_FLOWS,
+	OPT_SINCE,
+	OPT_UNTIL,
+	OPT_FOLLOW,
+	OPT_LIMIT,
+	OPT_BY,
+	OPT_KEY_FILE,
+};
 
 static const struct argp_option options[] = {
 	{ "directory", 'd', "DIR", 0, "Where `record` keeps packets; repeats", 0 },
@@ -241,6 +251,8 @@ static const struct argp_option options[] = {
 	{ "limit", OPT_LIMIT, "N", 0, "Stop after N packets", 0 },
 	{ "by", OPT_BY, "ORDER", 0,
 	  "Order by `time`, or by `hlc`, the stamp: default for several directories", 0 },
+	{ "key-file", OPT_KEY_FILE, "FILE", 0, "A key that the record was encrypted with; repeats",
+	  0 },
 	{ "verbose", 'v', NULL, 0, "Say how many segments were looked at", 0 },
 	{},
 };
@@ -320,6 +332,11 @@ static error_t option_parse(int key, char *arg, struct argp_state *state)
 			argp_error(state, "%s: an order is time or hlc", arg);
 		q->by = arg[0];
 		return 0;
+	case OPT_KEY_FILE:
+		if (secret_read_with(arg))
+			exit(2);
+		q->keys = true;
+		return 0;
 	case ARGP_KEY_ARG:
 		if (q->text)
 			argp_error(state, "%s: one EXPRESSION only; put it in quotes", arg);
@@ -329,6 +346,8 @@ static error_t option_parse(int key, char *arg, struct argp_state *state)
 		if (at_asked(q->at) == (q->directories_n > 0))
 			argp_error(state, q->directories_n ? "either -d DIR or a daemon"
 							   : "no -d DIR given, nor --at a daemon");
+		if (q->keys && !q->directories_n)
+			argp_error(state, "--key-file goes with -d; a daemon has keys of its own");
 		if (q->count + q->flows + (q->write != NULL) + (q->json && !q->flows) > 1)
 			argp_error(state, "one of -w, --count, --flows, --json");
 		if (q->follow && (q->count || q->flows))

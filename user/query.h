@@ -18,7 +18,8 @@ struct query {
 	struct expr *expr;
 	const char *write; /* a file, - for stdout; NULL: print */
 	bool count, flows, json, follow;
-	int by; /* 0: as it fits, 't' time, 'h' hlc */
+	bool keys; /* some were given */
+	int by;	   /* 0: as it fits, 't' time, 'h' hlc */
 	__u64 since_ns, until_ns, limit, now_ns;
 	const char *since, *until; /* as given */
 	struct at_options *at;	   /* a daemon, if there are no directories */

@@ -8,6 +8,7 @@
 
 #include "flowlog.h"
 #include "log.h"
+#include "secret.h"
 #include "query.h"
 #include "wire.h"
 
@@ -190,7 +191,7 @@ static int flowlog_gather(struct gathering *g, int dir, const char *path, const 
 	int err = flowlog_read(dir, base, &s.catalog);
 
 	snprintf(s.path, sizeof(s.path), "%s/%s" STORE_FLOWS, path, base);
-	s.why = "damaged";
+	s.why = err == -ENOKEY || err == -EKEYREJECTED ? secret_error(err) : "damaged";
 	if (err && err != -ENOENT && err != -ENOMEM)
 		gather_wrong(&g->q->gather, &s);
 	if (!err) {

@@ -231,6 +231,7 @@ static __s64 written_interface(struct query_sink *sink, const struct gathered *m
 	struct written w = { .device = *d };
 
 	memcpy(w.host, about->host, sizeof(w.host));
+	w.device.position = 0; /* a place in the segment it is of */
 	for (__u32 i = 0; i < sink->interfaces_n; i++)
 		if (!memcmp(&sink->interfaces[i], &w, sizeof(w)))
 			return i;

@@ -21,6 +21,7 @@
 #include "promisc.h"
 #include "recorder.h"
 #include "replay.h"
+#include "secret.h"
 #include "segment.h"
 #include "state.h"
 #include "timemachine.h"
@@ -405,6 +406,7 @@ enum {
 	OPT_ZSTD,
 	OPT_REINDEX,
 	OPT_FROM,
+	OPT_KEY_FILE,
 };
 
 static const struct argp_option options[] = {
@@ -426,6 +428,10 @@ static const struct argp_option options[] = {
 	{ "from", OPT_FROM, "timemachine FILE", 0,
 	  "Classes, device and directory as Time Machine's configuration has them; SIGHUP reads "
 	  "it again",
+	  0 },
+	{ "key-file", OPT_KEY_FILE, "FILE", 0,
+	  "Encrypt all that is written with the key in FILE: 32 bytes, or 64 hexadecimal digits; "
+	  "repeats, for keys that what is there already was written with",
 	  0 },
 	{ "reindex", OPT_REINDEX, NULL, 0, "Make the indexes in DIR anew from its packets", 0 },
 	{ "suspend", OPT_SUSPEND, "CONN", 0,
@@ -543,6 +549,11 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 		r->to.zstd = true;
 		if (arg)
 			span_set("zstd", arg, &r->to.zstd_after_ns);
+		return 0;
+	case OPT_KEY_FILE:
+		if (secret_read_with(arg))
+			exit(2);
+		r->to.key_file = r->to.key_file ? r->to.key_file : arg;
 		return 0;
 	case OPT_STATS:
 		span_set("stats", arg, &r->to.stats_ns);

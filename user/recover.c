@@ -6,16 +6,22 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include <xxhash.h>
 
+#include "bytes.h"
 #include "index.h"
 #include "journal.h"
 #include "log.h"
 #include "pcapng.h"
 #include "recover.h"
+#include "secret.h"
 #include "segment_seal.h"
+#include "store.h"
+#include "stored.h"
+#include "vault.h"
 
 #define BLOCK_MOST 1024 /* of those that stand in every segment */
 #define FILLER_MOST (1U << 20)
@@ -35,6 +41,7 @@ struct recovery {
 	__u64 lost;	       /* packets in damaged chunks */
 	__u32 gaps_n;	       /* of the catalog, before those for what is lost */
 	struct text text;      /* what is written instead */
+	bool molten;	       /* `fd` is in memory, and not encrypted */
 };
 
 size_t segment_section(unsigned char *to, const struct catalog *c)
@@ -57,6 +64,26 @@ size_t segment_interface(unsigned char *to, const struct catalog_device *d)
 
 /* ---- what is damaged -------------------------------------------------------------------------- */
 
+static bool chunk_whole(struct recovery *r, __u64 from, __u64 bytes, __u32 sum)
+{
+	const unsigned char *at = checked_at(&r->file, from, bytes);
+
+	return at && (__u32)XXH3_64bits(at, bytes) == sum;
+}
+
+/* The block at a place before `end`, if there is one. NULL. */
+static const unsigned char *block_at(struct recovery *r, __u64 place, __u64 end, __u32 *type,
+				     __u32 *length)
+{
+	const unsigned char *at = end - place < 12 ? NULL : checked_at(&r->file, place, 12);
+
+	*length = at ? get_u32(at + 4) : 0;
+	if (*length < 12 || *length > end - place)
+		return NULL;
+	at = checked_at(&r->file, place, *length);
+	return at && !pcapng_block(at, *length, type, length) ? at : NULL;
+}
+
 /* Returns whether anything is; -ENOMEM. */
 static int states_make(struct recovery *r)
 {
@@ -72,8 +99,7 @@ static int states_make(struct recovery *r)
 			bytes = INDEX_CHUNK;
 		if (r->journal.damaged && !r->c.sums.at[n])
 			r->states[n] = UNKNOWN;
-		else if (from + bytes > r->file.size ||
-			 (__u32)XXH3_64bits(r->file.at + from, bytes) != r->c.sums.at[n])
+		else if (!chunk_whole(r, from, bytes, r->c.sums.at[n]))
 			r->states[n] = DAMAGED;
 		any |= r->states[n] != WHOLE;
 	}
@@ -94,13 +120,12 @@ static enum state state_of(const struct recovery *r, __u64 from, __u64 bytes)
 }
 
 /* Of a block, and how long it is, if that can be known. */
-static enum state block_state(const struct recovery *r, __u64 at, __u32 *length)
+static enum state block_state(struct recovery *r, __u64 at, __u32 *length)
 {
 	__u64 end = r->c.end < r->file.size ? r->c.end : r->file.size;
 	__u32 type;
 
-	if (at + 12 > end || state_of(r, at, 12) == DAMAGED ||
-	    pcapng_block(r->file.at + at, end - at, &type, length))
+	if (at + 12 > end || state_of(r, at, 12) == DAMAGED || !block_at(r, at, end, &type, length))
 		return DAMAGED;
 	return state_of(r, at, *length);
 }
@@ -171,9 +196,11 @@ static int tail_note(struct recovery *r)
 	__u32 type, length = 0;
 
 	for (__u64 at = r->c.end; at < r->file.size; at += length) {
-		if (pcapng_block(r->file.at + at, r->file.size - at, &type, &length))
+		const unsigned char *block = block_at(r, at, r->file.size, &type, &length);
+
+		if (!block)
 			break;
-		if (type != PCAPNG_PACKET || pcapng_packet_read(r->file.at + at, length, &packet))
+		if (type != PCAPNG_PACKET || pcapng_packet_read(block, length, &packet))
 			continue;
 		if (!gap.packets++ || packet.wall_ns < gap.from_ns)
 			gap.from_ns = packet.wall_ns;
@@ -306,6 +333,65 @@ static int sums_renew(struct recovery *r)
 	return err ? err : sums_add(&r->c.sums, r->file.at, r->c.end, INDEX_CHUNK);
 }
 
+/*
+ * Blocks that are encrypted cannot be written anew one by one: what can be opened of them is
+ * mended in memory, where zeros stand for the rest.
+ */
+static int data_melt(struct recovery *r)
+{
+	int fd = secret_writing() ? memfd_create("segment", MFD_CLOEXEC) : -1, err = 0;
+
+	if (fd < 0)
+		return secret_writing() ? -errno : -ENOKEY;
+	for (__u64 at = 0, bytes; at < r->file.size && !err; at += bytes) {
+		bytes = r->file.size - at < INDEX_CHUNK ? r->file.size - at : INDEX_CHUNK;
+		err = store_put(fd, checked_remains(&r->file, at, bytes), bytes, at);
+	}
+	checked_close(&r->file);
+	close(r->fd);
+	r->fd = fd;
+	r->molten = true;
+	fd = err ? -1 : dup(fd);
+	return err ? err : fd < 0 ? -errno : checked_open(&r->file, fd);
+}
+
+static int data_freeze(struct recovery *r)
+{
+	char text[STORE_NAME_MAX + 16], new[STORE_NAME_MAX + 16];
+	struct stored to = {};
+	int fd, err;
+
+	fd = openat(r->dir, store_file(new, r->base, ".mending" STORE_NEW),
+		    O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+	if (fd < 0)
+		return -errno;
+	err = stored_begin(&to, fd);
+	if (!err)
+		err = stored_put(&to, r->file.at, r->c.end, 0);
+	if (!err)
+		err = stored_end(&to);
+	stored_free(&to);
+	if (!err && fdatasync(fd))
+		err = -errno;
+	if (!err && renameat(r->dir, new, r->dir, store_file(text, r->base, STORE_SECRET)))
+		err = -errno;
+	if (err)
+		unlinkat(r->dir, new, 0);
+	close(r->fd);
+	r->fd = fd;
+	return err;
+}
+
+/* To what is promised. Where a block goes on behind that, readers do not. */
+static int data_cut(struct recovery *r)
+{
+	__u64 end = r->file.vault ? vault_end(r->file.vault, r->c.end) : r->c.end;
+
+	if (r->file.vault && !end)
+		return 0;
+	return ftruncate(r->fd, (off_t)end) ? -errno : 0;
+}
+
 static int data_mend(struct recovery *r)
 {
 	int err = states_make(r);
@@ -315,11 +401,15 @@ static int data_mend(struct recovery *r)
 		return err;
 	r->gaps_n = r->c.gaps_n;
 	err = mend ? entries_sift(r) : 0;
+	if (!err && mend && r->file.vault)
+		err = data_melt(r);
 	if (!err && mend)
 		err = r->c.end ? stretches_mend(r) : stretch_mend(r, 0, 0);
-	if (!err && ftruncate(r->fd, (off_t)r->c.end))
-		err = -errno;
-	return err || !mend ? err : sums_renew(r);
+	if (!err)
+		err = data_cut(r);
+	if (!err && mend)
+		err = sums_renew(r);
+	return err || !r->molten ? err : data_freeze(r);
 }
 
 /* ---- one segment ------------------------------------------------------------------------------ */
@@ -339,12 +429,15 @@ static int journal_take(struct recovery *r)
 
 static int data_open(struct recovery *r)
 {
-	char text[STORE_NAME_MAX + 16];
-	int copy;
+	int copy, err;
 
-	r->fd = openat(r->dir, store_file(text, r->base, STORE_PLAIN), O_RDWR | O_CLOEXEC);
-	copy = r->fd < 0 ? -1 : dup(r->fd);
-	return copy < 0 ? -errno : checked_open(&r->file, copy);
+	if (!store_open(r->dir, r->base, O_RDWR, &r->fd))
+		return r->fd;
+	copy = dup(r->fd);
+	err = copy < 0 ? -errno : checked_open(&r->file, copy);
+	if (!err)
+		checked_bound(&r->file, STORE_BOUND);
+	return err;
 }
 
 static int recover(struct recovery *r)
@@ -358,7 +451,8 @@ static int recover(struct recovery *r)
 		err = tail_note(r);
 	if ((!err && !r->c.entries_n && !r->c.gaps_n) ||
 	    err == -ENOENT) { /* never anything in it */
-		unlinkat(r->dir, store_file(text, r->base, STORE_PLAIN), 0);
+		for (unsigned i = 0; i < STORE_DATA; i++)
+			unlinkat(r->dir, store_file(text, r->base, store_data[i]), 0);
 		unlinkat(r->dir, store_file(text, r->base, STORE_JOURNAL), 0);
 		return 0;
 	}
@@ -382,12 +476,13 @@ int segment_recover(const char *path, int dir, const char *base)
 	int err = recover(&r);
 
 	if (err)
-		log_error("%s/%s: cannot be recovered: %s; `record --reindex` makes its index from "
-			  "its packets",
-			  path, base,
+		log_error("%s/%s: cannot be recovered: %s%s", path, base,
 			  err == -EPROTONOSUPPORT ? "a journal of another version"
 			  : err == -EBADMSG	  ? "a damaged journal"
-						  : strerror(-err));
+						  : secret_error(err),
+			  err == -ENOKEY || err == -EKEYREJECTED
+				  ? ""
+				  : "; `record --reindex` makes its index from its packets");
 	if (r.fd >= 0)
 		close(r.fd);
 	journal_close(&r.journal);

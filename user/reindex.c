@@ -18,7 +18,9 @@
 #include "log.h"
 #include "gather.h"
 #include "segment_pack.h"
+#include "secret.h"
 #include "segment_seal.h"
+#include "store.h"
 #include "text.h"
 
 #define OPTION_COMMENT 1
@@ -207,19 +209,19 @@ static int blocks_read(struct reindexing *r)
 
 static int data_open(struct reindexing *r, const struct store_name *name)
 {
-	char text[STORE_NAME_MAX + 16];
+	const char *ending;
 	int fd, err;
 
-	store_file(text, name->base, name->plain ? STORE_PLAIN : STORE_ZSTD);
-	fd = openat(r->dir, text, (name->plain ? O_RDWR : O_RDONLY) | O_CLOEXEC);
-	if (fd < 0)
-		return -errno;
-	if (name->plain) {
-		err = checked_open(&r->plain, fd);
-		r->size = r->plain.size;
-	} else {
+	ending = store_open(r->dir, name->base, O_RDWR, &fd);
+	if (!ending)
+		return fd;
+	if (store_packed(ending)) {
 		err = packed_open(&r->packed, fd, 0);
 		r->size = err ? 0 : packed_size(r->packed);
+	} else {
+		err = checked_open(&r->plain, fd);
+		checked_bound(&r->plain, STORE_BOUND);
+		r->size = r->plain.size;
 	}
 	return err;
 }
@@ -231,9 +233,25 @@ static int tail_cut(struct reindexing *r, const struct store_name *name)
 		return 0;
 	log_warn("%s/%s: of %llu bytes the last %llu are not whole packets", r->path, name->base,
 		 r->size, r->size - r->c.end);
-	if (!name->plain)
+	if (r->packed)
 		return -EBADMSG;
+	if (r->plain.vault) /* nor does anybody read them */
+		return 0;
 	return ftruncate(r->plain.fd, (off_t)r->c.end) ? -errno : 0;
+}
+
+static int sums_make(struct reindexing *r)
+{
+	int err = 0;
+
+	for (__u64 from = 0, bytes; from < r->c.end && !err; from += bytes) {
+		const unsigned char *at;
+
+		bytes = r->c.end - from < INDEX_CHUNK ? r->c.end - from : INDEX_CHUNK;
+		at = checked_at(&r->plain, from, bytes);
+		err = at ? sums_add(&r->c.sums, at, bytes, INDEX_CHUNK) : -EBADMSG;
+	}
+	return err;
 }
 
 static int segment_reindex(struct reindexing *r, const struct store_name *name)
@@ -244,13 +262,13 @@ static int segment_reindex(struct reindexing *r, const struct store_name *name)
 		err = blocks_read(r);
 	if (!err)
 		err = tail_cut(r, name);
-	if (!err && name->plain)
-		err = sums_add(&r->c.sums, r->plain.at, r->c.end, INDEX_CHUNK);
+	if (!err && !r->packed)
+		err = sums_make(r);
 	if (!err)
 		err = segment_index(r->dir, name->base, &r->c);
 	if (err)
 		log_error("%s/%s: %s", r->path, name->base,
-			  err == -EBADMSG ? "damaged; no index was made" : strerror(-err));
+			  err == -EBADMSG ? "damaged; no index was made" : secret_error(err));
 	checked_close(&r->plain);
 	packed_close(r->packed);
 	r->packed = NULL;
@@ -277,7 +295,8 @@ static int directory_reindex(const char *path, int dir, void *ctx)
 	for (__u32 i = 0; i < names.n && !err; i++) {
 		int wrong;
 
-		if (!names.at[i].plain && !names.at[i].zstd)
+		if (!names.at[i].plain && !names.at[i].zstd && !names.at[i].secret &&
+		    !names.at[i].secret_zstd)
 			continue;
 		r->path = path;
 		r->dir = dir;
@@ -303,7 +322,8 @@ int segments_reindex(const char *dir, const char *key_file)
 {
 	int failed = 0, err;
 
-	(void)key_file;
+	if (secret_write_with(key_file))
+		return -EINVAL;
 	err = gather_directories(dir, directory_reindex, &failed);
 	return err ? err : failed;
 }

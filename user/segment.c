@@ -16,6 +16,7 @@
 #include "log.h"
 #include "recover.h"
 #include "segment_seal.h"
+#include "stored.h"
 
 #define BUFFER_FLUSH (256U << 10) /* written out when so much is there */
 #define BUFFER_MOST (1U << 20)	  /* kept while the disk takes nothing */
@@ -37,6 +38,7 @@ struct segments {
 	/* the file being written; fd < 0: none */
 	char base[STORE_NAME_MAX];
 	int fd, journal_fd;
+	struct stored data, journaled; /* how they are written */
 	struct catalog c;
 	struct catalog_slots flows; /* first tracks, by the hash of what is not mark and process */
 	struct journal_writer journal;
@@ -79,7 +81,7 @@ static int flush_once(struct segments *s)
 {
 	int err;
 
-	err = store_put(s->fd, s->buffer, s->buffered, s->written);
+	err = stored_put(&s->data, s->buffer, s->buffered, s->written);
 	if (err)
 		return err;
 	if (sums_add(&s->c.sums, s->buffer, s->buffered, INDEX_CHUNK))
@@ -93,7 +95,7 @@ static int flush_once(struct segments *s)
 	}
 	if (s->journal_out.err || s->journal.batch.err)
 		return -ENOMEM;
-	err = store_put(s->journal_fd, s->journal_out.at, s->journal_out.len, s->journal_end);
+	err = stored_put(&s->journaled, s->journal_out.at, s->journal_out.len, s->journal_end);
 	if (err)
 		return err;
 	s->journal_end += s->journal_out.len;
@@ -116,6 +118,7 @@ static int flush(struct segments *s)
 
 static int files_create(struct segments *s)
 {
+	const char *data = secret_writing() ? STORE_SECRET : STORE_PLAIN;
 	char text[STORE_NAME_MAX + 16];
 	struct timespec now;
 	struct tm tm;
@@ -133,10 +136,13 @@ static int files_create(struct segments *s)
 			continue;
 		if (s->journal_fd < 0)
 			return -errno;
-		s->fd = openat(s->dir, store_file(text, s->base, STORE_PLAIN),
+		s->fd = openat(s->dir, store_file(text, s->base, data),
 			       O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-		if (s->fd >= 0)
-			return 0;
+		if (s->fd >= 0) {
+			int err = stored_begin(&s->data, s->fd);
+
+			return err ? err : stored_begin(&s->journaled, s->journal_fd);
+		}
 		close(s->journal_fd);
 		unlinkat(s->dir, store_file(text, s->base, STORE_JOURNAL), 0);
 		if (errno != EEXIST)
@@ -184,6 +190,7 @@ static int segment_end(struct segments *s)
 	if (err)
 		return err;
 	close(s->journal_fd);
+	stored_end(&s->data); /* of no consequence if the disk is full: see there */
 	err = sealer_add(s->sealer, s->base, s->fd, &s->c);
 	s->fd = s->journal_fd = -1;
 	catalog_free(&s->c);
@@ -446,7 +453,7 @@ int segments_tick(struct segments *s, __u64 now_ns)
 		err = segment_end(s);
 	/* Age is looked at once a second, and once after a clock was set back. */
 	if (now_ns - s->last_expiry_ns >= 1000000000ULL) {
-		sealer_expire(s->sealer, now_ns, s->fd < 0 ? 0 : s->written + s->journal_end);
+		sealer_expire(s->sealer, now_ns, s->fd < 0 ? 0 : s->data.size + s->journaled.size);
 		s->last_expiry_ns = now_ns;
 	}
 	return err;
@@ -464,7 +471,7 @@ void segments_stats(const struct segments *s, struct segments_stats *stats)
 	if (s->fd < 0)
 		return;
 	stats->files++;
-	stats->disk_bytes += s->written + s->journal_end;
+	stats->disk_bytes += s->data.size + s->journaled.size;
 	if (s->c.entries_n && (!stats->oldest_ns || s->c.first_ns < stats->oldest_ns))
 		stats->oldest_ns = s->c.first_ns;
 	if (s->c.last_ns > stats->newest_ns)
@@ -533,13 +540,9 @@ struct segments *segments_open(const struct segments_options *options)
 		errno = EINVAL;
 		goto fail;
 	}
-	if (s->o.key_file) { /* better nothing kept than kept in the clear */
-		log_error("%s: segments cannot be encrypted; leave the key file out",
-			  s->o.key_file);
-		errno = ENOTSUP;
-		goto fail;
-	}
-	err = directory_open(s);
+	err = secret_write_with(s->o.key_file); /* better nothing kept than kept in the clear */
+	if (!err)
+		err = directory_open(s);
 	if (!err)
 		err = sealer_start(&s->sealer, &s->o, s->dir, s->path, &s->stats.recovered);
 	if (!err)
@@ -572,6 +575,8 @@ int segments_close(struct segments *s)
 	catalog_free(&s->names);
 	text_free(&s->journal.batch);
 	text_free(&s->journal_out);
+	stored_free(&s->data);
+	stored_free(&s->journaled);
 	free(s->buffer);
 	if (s->lock >= 0)
 		close(s->lock);

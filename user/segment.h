@@ -24,7 +24,7 @@ struct segments_options {
 	__u64 flow_bytes;	/* of flow records, kept longer than packets */
 	bool zstd;		/* sealed files are compressed, in the background, */
 	__u64 zstd_after_ns;	/* once their last packet is so old */
-	const char *key_file;	/* not built: refused with ENOTSUP */
+	const char *key_file;	/* everything is encrypted with this key; NULL: nothing is */
 };
 
 /* What there is, for `show` and metrics. */

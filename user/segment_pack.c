@@ -14,10 +14,12 @@
 #include "checked.h"
 #include "segment_pack.h"
 #include "store.h"
+#include "stored.h"
 #include "text.h"
 
-static int frames_write(int fd, const struct checked *plain)
+static int frames_write(struct stored *to, struct checked *plain)
 {
+	const unsigned char *from_at;
 	size_t room = ZSTD_compressBound(PACK_FRAME), size;
 	ZSTD_CCtx *context = ZSTD_createCCtx();
 	unsigned char *out = malloc(room), number[9] = {};
@@ -36,8 +38,13 @@ static int frames_write(int fd, const struct checked *plain)
 		__u64 left = plain->size - from;
 		size_t n = left < PACK_FRAME ? left : PACK_FRAME;
 
-		size = ZSTD_compress2(context, out, room, plain->at + from, n);
-		err = ZSTD_isError(size) ? -EIO : store_put(fd, out, size, at);
+		from_at = checked_at(plain, from, n);
+		if (!from_at) {
+			err = -EBADMSG;
+			break;
+		}
+		size = ZSTD_compress2(context, out, room, from_at, n);
+		err = ZSTD_isError(size) ? -EIO : stored_put(to, out, size, at);
 		put_u32(number, (__u32)size);
 		put_u32(number + 4, (__u32)n);
 		text_add(&table, number, 8);
@@ -48,8 +55,10 @@ static int frames_write(int fd, const struct checked *plain)
 	put_u32(number + 5, PACK_TABLE_END);
 	text_add(&table, number, 9);
 	if (!err)
-		err = table.err ? table.err : store_put(fd, table.at, table.len, at);
-	if (!err && fdatasync(fd))
+		err = table.err ? table.err : stored_put(to, table.at, table.len, at);
+	if (!err)
+		err = stored_end(to);
+	if (!err && fdatasync(to->fd))
 		err = -errno;
 	text_free(&table);
 	free(out);
@@ -60,20 +69,29 @@ static int frames_write(int fd, const struct checked *plain)
 int segment_pack(int dir, const char *base, const struct segments_options *options)
 {
 	char plain_name[STORE_NAME_MAX + 16], name[STORE_NAME_MAX + 16], new[STORE_NAME_MAX + 16];
+	const char *ending;
+	struct stored to = {};
 	struct checked plain;
 	int fd, err;
 
 	(void)options;
-	fd = openat(dir, store_file(plain_name, base, STORE_PLAIN), O_RDONLY | O_CLOEXEC);
-	if (fd < 0)
-		return -errno;
+	ending = store_open(dir, base, O_RDONLY, &fd);
+	if (!ending)
+		return fd;
 	err = checked_open(&plain, fd);
-	if (err)
-		return err;
-	store_file(name, base, STORE_ZSTD);
-	store_file(new, base, ".packing");
+	if (err || store_packed(ending) || (plain.vault && !secret_writing())) {
+		checked_close(&plain);
+		return err ? err : store_packed(ending) ? 0 : -ENOKEY;
+	}
+	checked_bound(&plain, STORE_BOUND);
+	store_file(plain_name, base, ending);
+	store_file(name, base, secret_writing() ? STORE_SECRET_ZSTD : STORE_ZSTD);
+	store_file(new, base, ".packing" STORE_NEW);
 	fd = openat(dir, new, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-	err = fd < 0 ? -errno : frames_write(fd, &plain);
+	err = fd < 0 ? -errno : stored_begin(&to, fd);
+	if (!err)
+		err = frames_write(&to, &plain);
+	stored_free(&to);
 	if (fd >= 0 && close(fd) && !err)
 		err = -errno;
 	if (!err && renameat(dir, new, dir, name))

@@ -8,6 +8,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "secret.h"
 #include "segment_read.h"
 #include "text.h"
 
@@ -35,6 +36,8 @@ static int journal_next(struct segment *s)
 
 	s->why = err == -EPROTONOSUPPORT
 			 ? "a journal of another version; `record --reindex` makes its index"
+		 : err == -ENOKEY || err == -EKEYREJECTED
+			 ? secret_error(err)
 			 : "a damaged journal; the next `record` here puts it in order";
 	return !err && s->reader.damaged ? -EBADMSG : err;
 }
@@ -96,18 +99,38 @@ static int data_trust(struct segment *s)
 	return checked_trust(&s->data, 0, end, INDEX_CHUNK, s->catalog.sums.at);
 }
 
-static int data_plain(struct segment *s, int fd)
+/* What a dead process encrypted last and never promised may still be there. */
+static int data_size(struct segment *s)
 {
 	__u64 end = segment_about(s)->end;
+
+	s->why = DAMAGED;
+	if (s->data.size >= end && (!s->sealed || s->data.vault || s->data.size == end))
+		return 0;
+	s->why = "shorter or longer than its index says";
+	return -EBADMSG;
+}
+
+static int data_grow(struct segment *s)
+{
+	int err = checked_grow(&s->data);
+
+	s->why = err ? secret_error(err) : DAMAGED;
+	checked_bound(&s->data, STORE_BOUND);
+	return err ? err : data_size(s);
+}
+
+static int data_plain(struct segment *s, int fd)
+{
 	int err = checked_open(&s->data, fd);
 
-	s->why = err ? strerror(-err) : DAMAGED;
+	s->why = err ? secret_error(err) : DAMAGED;
 	if (err)
 		return err;
-	if (s->data.size < end || (s->sealed && s->data.size != end)) {
-		s->why = "shorter or longer than its index says";
-		return -EBADMSG;
-	}
+	checked_bound(&s->data, STORE_BOUND);
+	err = data_size(s);
+	if (err)
+		return err;
 	if (s->sealed) {
 		checked_keep(&s->data);
 		err = index_chunks(&s->index);
@@ -117,28 +140,21 @@ static int data_plain(struct segment *s, int fd)
 
 int segment_open_data(struct segment *s)
 {
-	static const char *const endings[] = { STORE_PLAIN, STORE_ZSTD, STORE_PLAIN };
-	char name[STORE_NAME_MAX + 16];
-	int fd = -1, err;
-	unsigned i;
+	const char *ending;
+	int fd, err;
 
 	if (s->has_data)
 		return 0;
-	/* It may be packed between the first two looks, in either order of names. */
-	for (i = 0; i < 3 && fd < 0; i++) {
-		fd = openat(s->dir, store_file(name, s->base, endings[i]), O_RDONLY | O_CLOEXEC);
-		if (fd < 0 && errno != ENOENT)
-			break;
-	}
-	if (fd < 0) {
-		s->why = strerror(errno);
-		return -errno;
+	ending = store_open(s->dir, s->base, O_RDONLY, &fd);
+	if (!ending) {
+		s->why = strerror(-fd);
+		return fd;
 	}
 	s->has_data = true;
-	if (endings[i - 1] != endings[1])
+	if (!store_packed(ending))
 		return data_plain(s, fd);
-	s->why = DAMAGED;
 	err = packed_open(&s->packed, fd, segment_about(s)->end);
+	s->why = err == -ENOKEY || err == -EKEYREJECTED ? secret_error(err) : DAMAGED;
 	return err;
 }
 
@@ -151,15 +167,10 @@ int segment_refresh(struct segment *s)
 	err = journal_next(s);
 	if (!s->has_data || s->packed)
 		return err;
+	if (!err && s->data.size < s->catalog.end)
+		err = data_grow(s);
 	/* Even if nothing else is new, the checksums may stand in another place. */
-	if (err || s->data.size >= s->catalog.end)
-		return data_trust(s) ? -ENOMEM : err;
-	/* The file has grown beyond what is mapped. */
-	err = dup(s->data.fd);
-	if (err < 0)
-		return -errno;
-	checked_close(&s->data);
-	return data_plain(s, err);
+	return data_trust(s) ? -ENOMEM : err;
 }
 
 const struct catalog_device *segment_device(const struct segment *s, const struct track *track)

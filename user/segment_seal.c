@@ -15,7 +15,9 @@
 #include "log.h"
 #include "recover.h"
 #include "segment_pack.h"
+#include "secret.h"
 #include "segment_seal.h"
+#include "store.h"
 
 #define JOBS_MOST 8 /* waiting, each with the memory of a catalog */
 
@@ -83,10 +85,10 @@ int segment_seal(int dir, const char *base, int fd, const struct catalog *c)
 
 /* ---- budgets ---------------------------------------------------------------------------------- */
 
-static const char *const endings[] = { STORE_PLAIN, STORE_ZSTD, STORE_SECRET, STORE_JOURNAL,
-				       STORE_INDEX };
-
-#define ENDINGS (sizeof(endings) / sizeof(endings[0]))
+static const char *segment_ending(size_t i)
+{
+	return i < STORE_DATA ? store_data[i] : i == STORE_DATA ? STORE_JOURNAL : STORE_INDEX;
+}
 
 static __u64 segment_bytes(int dir, const char *base)
 {
@@ -94,8 +96,9 @@ static __u64 segment_bytes(int dir, const char *base)
 	struct stat st;
 	__u64 bytes = 0;
 
-	for (size_t i = 0; i < ENDINGS; i++)
-		if (!fstatat(dir, store_file(text, base, endings[i]), &st, AT_SYMLINK_NOFOLLOW))
+	for (size_t i = 0; i < STORE_DATA + 2; i++)
+		if (!fstatat(dir, store_file(text, base, segment_ending(i)), &st,
+			     AT_SYMLINK_NOFOLLOW))
 			bytes += (__u64)st.st_size;
 	return bytes;
 }
@@ -105,8 +108,8 @@ static void segment_delete(int dir, const char *base)
 {
 	char text[STORE_NAME_MAX + 16];
 
-	for (size_t i = 0; i < ENDINGS; i++)
-		unlinkat(dir, store_file(text, base, endings[i]), 0);
+	for (size_t i = 0; i < STORE_DATA + 2; i++)
+		unlinkat(dir, store_file(text, base, segment_ending(i)), 0);
 }
 
 static int kept_add(struct sealer *s, const char *base, __u64 first_ns, __u64 last_ns)
@@ -116,7 +119,8 @@ static int kept_add(struct sealer *s, const char *base, __u64 first_ns, __u64 la
 
 	strcpy(kept.base, base);
 	kept.bytes = segment_bytes(s->dir, base);
-	kept.packed = faccessat(s->dir, store_file(text, base, STORE_PLAIN), F_OK, 0);
+	kept.packed = faccessat(s->dir, store_file(text, base, STORE_PLAIN), F_OK, 0) &&
+		      faccessat(s->dir, store_file(text, base, STORE_SECRET), F_OK, 0);
 	if (array_grow((void **)&s->kept, &s->kept_room, s->kept_n + 1, sizeof(*s->kept)))
 		return -ENOMEM;
 	s->kept[s->kept_n++] = kept;
@@ -127,6 +131,22 @@ static int kept_add(struct sealer *s, const char *base, __u64 first_ns, __u64 la
 static bool beyond(const struct sealer *s, __u64 bytes)
 {
 	return s->o.budget_bytes && bytes > s->o.budget_bytes;
+}
+
+/*
+ * Whatever it is, it counts. Its last packet cannot be told, for it is damaged or was recorded
+ * with another key: it is as old as the file, and not to be deleted for being older.
+ */
+static void kept_add_unknown(struct sealer *s, const char *base)
+{
+	struct stat st = {};
+	int fd;
+
+	if (store_open(s->dir, base, O_RDONLY, &fd)) {
+		fstat(fd, &st);
+		close(fd);
+	}
+	kept_add(s, base, 0, (__u64)st.st_mtim.tv_sec * 1000000000ULL + (__u64)st.st_mtim.tv_nsec);
 }
 
 /*
@@ -197,7 +217,7 @@ static int age_one(struct sealer *s)
 	}
 	if (err)
 		log_error("%s/%s: not compressed: %s; it stays as it is", s->path, base,
-			  strerror(-err));
+			  secret_error(err));
 	k->packed = true;
 	s->bytes += bytes - k->bytes;
 	k->bytes = bytes;
@@ -235,7 +255,7 @@ static void job_do(struct sealer *s, struct job *job)
 		err = segment_pack(s->dir, job->base, &s->o);
 	if (err)
 		log_error("%s/%s: not sealed: %s; it will be at the next start", s->path, job->base,
-			  strerror(-err));
+			  secret_error(err));
 	pthread_mutex_lock(&s->mutex);
 	s->err = kept_add(s, job->base, job->c.first_ns, job->c.last_ns);
 	if (err)
@@ -302,7 +322,7 @@ static int inventory(struct sealer *s, __u64 *recovered)
 				(*recovered)++;
 		}
 		if (index_open(&index, s->dir, name->base, &why)) {
-			kept_add(s, name->base, 0, 0); /* whatever it is, it counts */
+			kept_add_unknown(s, name->base);
 			continue;
 		}
 		err = kept_add(s, name->base, index.about.first_ns, index.about.last_ns);

@@ -261,7 +261,7 @@ static void guest_ends(int fd, void *ctx)
 static int spawn(const struct serve *serve, enum kind kind, int client, int control, pid_t *pid)
 {
 	const struct serve_options *o = &serve->o;
-	const char *argv[8] = { "tidemark", "query", "--guest", o->dir };
+	const char *argv[8 + 2 * SERVE_KEYS_MOST] = { "tidemark", "query", "--guest", o->dir };
 	int n = 4, err;
 	posix_spawn_file_actions_t files;
 	posix_spawnattr_t how;
@@ -271,6 +271,10 @@ static int spawn(const struct serve *serve, enum kind kind, int client, int cont
 		argv[n++] = o->tls.cert;
 		argv[n++] = o->tls.key;
 		argv[n++] = o->tls.ca;
+	}
+	for (unsigned i = 0; i < o->keys_n; i++) {
+		argv[n++] = "--key-file";
+		argv[n++] = o->keys[i];
 	}
 	argv[n] = NULL;
 	sigemptyset(&none);

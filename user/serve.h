@@ -11,13 +11,16 @@
 #define SERVE_QUERIES 16 /* at once, unless said otherwise */
 #define SERVE_QUERIES_MOST 32
 #define SERVE_GUESTS_MOST 64 /* connections, of each kind */
+#define SERVE_KEYS_MOST 16
 
 struct event_base;
 struct serve;
 
 /* All of it stays the caller's, as long as the service is open or set to something else. */
 struct serve_options {
-	const char *dir;  /* of the record */
+	const char *dir;		   /* of the record, */
+	const char *keys[SERVE_KEYS_MOST]; /* and files with what it was encrypted with */
+	unsigned keys_n;
 	const char *path; /* a unix socket; NULL: none */
 	const unsigned *uid, *gid;
 	const char *listen; /* of TLS; NULL: none */

@@ -11,11 +11,38 @@
 
 #include "catalog.h"
 #include "store.h"
+#include "stored.h"
 
 const char *store_file(char text[STORE_NAME_MAX + 16], const char *base, const char *ending)
 {
 	snprintf(text, STORE_NAME_MAX + 16, "%s%s", base, ending);
 	return text;
+}
+
+const char *const store_data[STORE_DATA] = { STORE_PLAIN, STORE_SECRET, STORE_ZSTD,
+					     STORE_SECRET_ZSTD };
+
+bool store_packed(const char *ending)
+{
+	return ending == store_data[2] || ending == store_data[3];
+}
+
+/* It may be packed between two looks: then it is there at the second, or at the first again. */
+const char *store_open(int dir, const char *base, int flags, int *fd)
+{
+	char text[STORE_NAME_MAX + 16];
+
+	for (unsigned i = 0; i < 2 * STORE_DATA; i++) {
+		const char *ending = store_data[i % STORE_DATA];
+
+		*fd = openat(dir, store_file(text, base, ending), flags | O_CLOEXEC);
+		if (*fd >= 0)
+			return ending;
+		if (errno != ENOENT)
+			break;
+	}
+	*fd = -errno;
+	return NULL;
 }
 
 static int name_compare(const void *a, const void *b)
@@ -35,6 +62,7 @@ static int name_note(struct store_names *names, const char *file)
 	name.plain = !strcmp(dot, STORE_PLAIN);
 	name.zstd = !strcmp(dot, STORE_ZSTD);
 	name.secret = !strcmp(dot, STORE_SECRET);
+	name.secret_zstd = !strcmp(dot, STORE_SECRET_ZSTD);
 	name.index = !strcmp(dot, STORE_INDEX);
 	name.journal = !strcmp(dot, STORE_JOURNAL);
 	if (!strncmp(dot, STORE_JOINT, sizeof(STORE_JOINT) - 1)) {
@@ -44,8 +72,8 @@ static int name_note(struct store_names *names, const char *file)
 			*level >= '1' && *level <= '9' && !level[1] ? 1U << (*level - '0') : 0;
 		name.alone = name.joints;
 	}
-	if (!name.plain && !name.zstd && !name.secret && !name.index && !name.journal &&
-	    !name.joints)
+	if (!name.plain && !name.zstd && !name.secret && !name.secret_zstd && !name.index &&
+	    !name.journal && !name.joints)
 		return 0;
 	if (array_grow((void **)&names->at, &names->room, names->n + 1, sizeof(*names->at)))
 		return -ENOMEM;
@@ -71,6 +99,7 @@ static void names_fold(struct store_names *names)
 		to->plain |= from->plain;
 		to->zstd |= from->zstd;
 		to->secret |= from->secret;
+		to->secret_zstd |= from->secret_zstd;
 		to->index |= from->index;
 		to->journal |= from->journal;
 		to->joints |= from->joints;
@@ -125,16 +154,20 @@ int store_put(int fd, const void *at, size_t size, __u64 offset)
 int store_begin(struct store_out *out, int dir, const char *name)
 {
 	char text[STORE_NAME_MAX + 16];
+	int fd, err;
 
-	out->at = 0;
+	memset(out, 0, sizeof(*out));
 	store_file(text, name, STORE_NEW);
-	out->fd = openat(dir, text, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-	return out->fd < 0 ? -errno : 0;
+	fd = openat(dir, text, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+	if (fd < 0)
+		return -errno;
+	err = stored_begin(&out->to, fd);
+	return err ? store_end(out, dir, name, err) : 0;
 }
 
 int store_more(struct store_out *out, const void *at, size_t size)
 {
-	int err = store_put(out->fd, at, size, out->at);
+	int err = stored_put(&out->to, at, size, out->at);
 
 	out->at += size;
 	return err;
@@ -143,16 +176,20 @@ int store_more(struct store_out *out, const void *at, size_t size)
 int store_end(struct store_out *out, int dir, const char *name, int err)
 {
 	char text[STORE_NAME_MAX + 16];
+	int fd = out->to.fd;
 
 	store_file(text, name, STORE_NEW);
-	if (!err && fdatasync(out->fd))
+	if (!err)
+		err = stored_end(&out->to);
+	if (!err && fdatasync(fd))
 		err = -errno;
-	if (close(out->fd) && !err)
+	if (close(fd) && !err)
 		err = -errno;
 	if (!err && renameat(dir, text, dir, name))
 		err = -errno;
 	if (err)
 		unlinkat(dir, text, 0);
+	stored_free(&out->to);
 	return err;
 }
 
