@@ -77,13 +77,11 @@ void catalog_slots_free(struct catalog_slots *s)
 	memset(s, 0, sizeof(*s));
 }
 
-/* Where it is, or an empty one where it may be put. NULL: no memory. */
-static struct catalog_slot *slot_find(struct catalog_slots *s, struct catalog_hash hash)
+/* Where it is, or an empty one where it may be put; there are some. */
+static struct catalog_slot *slot_at(const struct catalog_slots *s, struct catalog_hash hash)
 {
 	struct catalog_slot *slot;
 
-	if (s->used >= s->n / 2 && slots_grow(s))
-		return NULL;
 	for (__u64 at = hash.at;; at++) {
 		slot = &s->at[at & (s->n - 1)];
 		if (!slot->track || (slot->at == hash.at && slot->check == hash.check))
@@ -91,11 +89,23 @@ static struct catalog_slot *slot_find(struct catalog_slots *s, struct catalog_ha
 	}
 }
 
+static struct catalog_slot *slot_find(struct catalog_slots *s, struct catalog_hash hash)
+{
+	return s->used >= s->n / 2 && slots_grow(s) ? NULL : slot_at(s, hash);
+}
+
 static void slot_fill(struct catalog_slots *s, struct catalog_slot *slot, struct catalog_hash hash,
 		      __u32 track)
 {
 	*slot = (struct catalog_slot){ hash.at, hash.check, track + 1 };
 	s->used++;
+}
+
+__s64 catalog_find(const struct catalog_slots *s, struct catalog_hash hash)
+{
+	__u32 track = s->n ? slot_at(s, hash)->track : 0;
+
+	return track ? (__s64)track - 1 : -ENOENT;
 }
 
 __s64 catalog_first(struct catalog_slots *s, struct catalog_hash hash, __u32 track)
@@ -129,12 +139,12 @@ void catalog_await_slot(const struct catalog *c, struct catalog_hash hash)
 
 void catalog_await_track(const struct catalog *c, struct catalog_hash hash)
 {
-	__u32 track = c->slots.n ? c->slots.at[hash.at & (c->slots.n - 1)].track : 0;
+	__s64 track = catalog_find(&c->slots, hash);
 
-	if (!track)
+	if (track < 0)
 		return;
-	__builtin_prefetch(&c->tracks[track - 1]);
-	__builtin_prefetch(&c->tracks[track - 1].track);
+	__builtin_prefetch(&c->tracks[track]);
+	__builtin_prefetch(&c->tracks[track].said);
 }
 
 __s64 catalog_track_hashed(struct catalog *c, const struct track *track, struct catalog_hash hash)

@@ -106,7 +106,8 @@ void catalog_await_slot(const struct catalog *c, struct catalog_hash hash);
 void catalog_await_track(const struct catalog *c, struct catalog_hash hash);
 __s64 catalog_track_hashed(struct catalog *c, const struct track *track, struct catalog_hash hash);
 
-/* The first track told of by this hash; `track`, if it is the first. -ENOMEM. */
+/* The track of this hash, -ENOENT; or the first one told of by it, which may be `track`; -ENOMEM. */
+__s64 catalog_find(const struct catalog_slots *slots, struct catalog_hash hash);
 __s64 catalog_first(struct catalog_slots *slots, struct catalog_hash hash, __u32 track);
 void catalog_slots_free(struct catalog_slots *slots);
 

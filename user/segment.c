@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /* Segments written: a buffer, a file, a journal beside it, sealed when it is full. */
 #define _GNU_SOURCE 1
+#include <endian.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -40,7 +41,8 @@ struct segments {
 	int fd, journal_fd;
 	struct stored data, journaled; /* how they are written */
 	struct catalog c;
-	struct catalog_slots flows; /* first tracks, by the hash of what is not mark and process */
+	struct catalog_slots
+		flows; /* by the hash of what is not mark and process: the first track */
 	struct journal_writer journal;
 	struct text journal_out;
 	__u64 journal_end;
@@ -225,21 +227,33 @@ static __s64 interface_make(struct segments *s, __u32 node, __u32 device, __u16 
 	return s->c.devices_n - 1;
 }
 
+/* Eight digits at once: a nibble to each byte, then 10 and more on to the letters. */
+static void hex_put(char *to, __u32 value)
+{
+	__u64 x = value, letters;
+
+	x = (x << 16 | x) & 0x0000ffff0000ffffULL;
+	x = (x << 8 | x) & 0x00ff00ff00ff00ffULL;
+	x = (x << 4 | x) & 0x0f0f0f0f0f0f0f0fULL;
+	letters = (x + 0x0606060606060606ULL) >> 4 & 0x0101010101010101ULL;
+	x = htobe64(x + 0x3030303030303030ULL + letters * ('a' - '0' - 10));
+	memcpy(to, &x, sizeof(x));
+}
+
 /*
  * What the bytes of a packet do not say is said in a comment: the stamp in each that has
  * one, mark and process when they are others than the last of the same flow had.
  */
 static size_t comment_make(struct segments *s, const struct packet *p, __u32 track, char *text)
 {
-	static const char digits[] = "0123456789abcdef";
 	struct catalog_track *t = &s->c.tracks[track];
 	size_t used = 0;
 	__u32 *said;
 
 	if (p->stamp) {
 		memcpy(text, "hlc=", 4);
-		for (int i = 0; i < 16; i++)
-			text[4 + i] = digits[p->stamp >> (60 - 4 * i) & 15];
+		hex_put(text + 4, (__u32)(p->stamp >> 32));
+		hex_put(text + 12, (__u32)p->stamp);
 		used = 20;
 	}
 	if (t->current)
@@ -265,15 +279,25 @@ static __u16 linktype_of(const struct packet *p)
 	return p->flags & PACKET_L3 ? PCAPNG_LINK_RAW : PCAPNG_LINK_ETHERNET;
 }
 
-static struct catalog_hash flow_hash(const struct track *track, struct catalog_hash hash)
+/*
+ * The first track of this one's flow. One without mark and process, as most are, is found by
+ * its own hash; so only the others need to be remembered by the hash of what they share.
+ */
+static __s64 flow_find(struct segments *s, __u32 number, const struct track *track,
+		       struct catalog_hash hash)
 {
 	struct track bare = *track;
+	__s64 first;
 
-	if (!track->mark && !track->pid && !track->comm[0])
-		return hash;
+	if (!track->mark && !track->pid && !track->comm[0]) {
+		first = catalog_find(&s->flows, hash);
+		return first < 0 ? number : first;
+	}
 	bare.mark = bare.pid = 0;
 	memset(bare.comm, 0, sizeof(bare.comm));
-	return catalog_hash(&bare);
+	hash = catalog_hash(&bare);
+	first = catalog_find(&s->c.slots, hash);
+	return catalog_first(&s->flows, hash, first < 0 ? number : (__u32)first);
 }
 
 /* The number of the track, known to file and journal. */
@@ -284,7 +308,7 @@ static __s64 track_make(struct segments *s, const struct packet *p, struct catal
 
 	if (track < 0 || (track < before && s->c.tracks[track].interface))
 		return track;
-	flow = catalog_first(&s->flows, flow_hash(&p->track, hash), (__u32)track);
+	flow = flow_find(s, (__u32)track, &p->track, hash);
 	interface = interface_make(s, p->track.flow.node, p->track.device, linktype_of(p));
 	if (flow < 0 || interface < 0)
 		return -ENOMEM;
