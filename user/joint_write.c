@@ -13,29 +13,10 @@
 
 #include <xxhash.h>
 
-#include "joint.h"
-#include "secret.h"
+#include "joint_input.h"
 #include "text.h"
 
 #define BUFFER (16U * JOINT_PAGE)
-
-struct source {
-	struct joint_source *of;
-	bool is_joint, opened;
-	struct index index;
-	struct joint joint;
-	__s32 *map; /* new numbers of its members; -1: not alive */
-
-	/* names of an index, as its devices have them, sorted; the other keys are as they should be */
-	unsigned char (*names[2])[CATALOG_NAME_MAX];
-	__u32 names_n[2];
-
-	/* of the kind that is merged */
-	const unsigned char *key; /* the next; NULL: no more */
-	__u64 head; /* its first eight bytes, as a number: most comparisons end here */
-	__u32 next, n;
-	struct joint_walk walk;
-};
 
 struct writer {
 	struct store_out out;
@@ -44,7 +25,7 @@ struct writer {
 	__u32 *sums, sums_n, sums_room;
 	struct index_section parts[JOINT_PARTS_NR];
 
-	struct source *sources;
+	struct joint_input *sources;
 	unsigned sources_n, level;
 	__u32 members, words;
 	__u64 *set;
@@ -111,27 +92,6 @@ static void part_end(struct writer *w, unsigned part)
 
 /* ---- members ---------------------------------------------------------------------------------- */
 
-static struct joint_member member_of(const struct source *s, __u32 member)
-{
-	const struct catalog *about = &s->index.about;
-
-	if (s->is_joint)
-		return joint_member(&s->joint, member);
-	return (struct joint_member){ .base = s->of->base,
-				      .class_name = about->class_name,
-				      .host = about->host,
-				      .first_ns = about->first_ns,
-				      .last_ns = about->last_ns,
-				      .first_stamp = about->first_stamp,
-				      .last_stamp = about->last_stamp,
-				      .packets = s->index.packets };
-}
-
-static __u32 members_of(const struct source *s)
-{
-	return s->is_joint ? s->joint.members : 1;
-}
-
 /* The number of a class and host, of which there are few. */
 static __s64 origin_find(struct text *origins, const struct joint_member *m)
 {
@@ -168,8 +128,8 @@ static void members_put(struct writer *w)
 
 	part_begin(w, JOINT_MEMBERS);
 	for (unsigned i = 0; i < w->sources_n; i++)
-		for (__u32 n = 0; n < members_of(&w->sources[i]) && !w->err; n++) {
-			struct joint_member m = member_of(&w->sources[i], n);
+		for (__u32 n = 0; n < joint_input_members(&w->sources[i]) && !w->err; n++) {
+			struct joint_member m = joint_input_member(&w->sources[i], n);
 			__s64 origin = 0;
 
 			if (w->sources[i].map[n] >= 0)
@@ -205,7 +165,7 @@ static void gap_put(struct writer *w, __s32 member, const struct catalog_gap *g,
 	w->parts[JOINT_GAPS].count++;
 }
 
-static int gaps_put_of(struct writer *w, struct source *s)
+static int gaps_put_of(struct writer *w, struct joint_input *s)
 {
 	const struct catalog *about = &s->index.about;
 	struct joint_gap gap;
@@ -223,68 +183,15 @@ static int gaps_put_of(struct writer *w, struct source *s)
 
 /* ---- keys ------------------------------------------------------------------------------------- */
 
-static void key_head(struct source *s, unsigned bytes)
-{
-	__u64 head = 0;
-
-	memcpy(&head, s->key, bytes < 8 ? bytes : 8);
-	s->head = be64toh(head);
-}
-
-/* The next key of a source. -EBADMSG: it has none that can be read. */
-static int key_next(struct source *s, unsigned kind)
-{
-	unsigned bytes = joint_key_bytes(kind);
-	int got;
-
-	if (s->is_joint) {
-		got = joint_walk_next(&s->walk);
-		s->key = got > 0 ? s->walk.key : NULL;
-		if (got < 0)
-			return got;
-	} else if (s->next == s->n) {
-		s->key = NULL;
-	} else if (kind >= KEYS_NR) {
-		s->key = s->names[kind - KEYS_NR][s->next++];
-	} else {
-		s->key = index_key(&s->index, kind, s->next++);
-		if (!s->key)
-			return -EBADMSG;
-	}
-	if (s->key)
-		key_head(s, bytes);
-	return 0;
-}
-
-static int key_first(struct source *s, unsigned kind)
-{
-	int err = 0;
-
-	s->next = 0;
-	if (s->is_joint)
-		err = joint_walk(&s->walk, &s->joint, kind, NULL);
-	else
-		s->n = kind < KEYS_NR ? s->index.parts[PART_KEYS + kind].count
-				      : s->names_n[kind - KEYS_NR];
-	return err ? err : key_next(s, kind);
-}
-
-static int key_compare(const struct source *a, const struct source *b, unsigned bytes)
-{
-	if (a->head != b->head)
-		return a->head < b->head ? -1 : 1;
-	return bytes > 8 ? memcmp(a->key, b->key, bytes) : 0;
-}
-
 /* The least of all, which several may have; NULL: no more. */
-static struct source *key_least(struct writer *w, unsigned bytes)
+static struct joint_input *key_least(struct writer *w, unsigned bytes)
 {
-	struct source *least = NULL;
+	struct joint_input *least = NULL;
 
 	for (unsigned i = 0; i < w->sources_n; i++) {
-		struct source *s = &w->sources[i];
+		struct joint_input *s = &w->sources[i];
 
-		if (s->key && (!least || key_compare(s, least, bytes) < 0))
+		if (s->key && (!least || joint_input_compare(s, least, bytes) < 0))
 			least = s;
 	}
 	return least;
@@ -362,7 +269,7 @@ static int key_take(struct writer *w, unsigned kind, const unsigned char *key, _
 	int err = 0;
 
 	for (unsigned i = 0; i < w->sources_n && !err; i++) {
-		struct source *s = &w->sources[i];
+		struct joint_input *s = &w->sources[i];
 
 		if (!s->key || s->head != head || (bytes > 8 && memcmp(s->key, key, bytes)))
 			continue;
@@ -371,7 +278,7 @@ static int key_take(struct writer *w, unsigned kind, const unsigned char *key, _
 		else
 			joint_set(w->set, (__u32)s->map[0]);
 		if (!err)
-			err = key_next(s, kind);
+			err = joint_input_next(s, kind);
 		/* What is not in order would not be found again. */
 		if (!err && s->key && memcmp(s->key, key, bytes) <= 0)
 			err = -EBADMSG;
@@ -393,14 +300,14 @@ static int kind_put(struct writer *w, unsigned kind)
 {
 	unsigned part = JOINT_KEYS + kind, bytes = joint_key_bytes(kind);
 	unsigned char key[JOINT_KEY_MOST];
-	const struct source *least;
+	const struct joint_input *least;
 	int err = 0;
 
 	part_begin(w, part);
 	w->keys = 0;
 	w->directory.len = 0;
 	for (unsigned i = 0; i < w->sources_n && !err; i++) {
-		err = key_first(&w->sources[i], kind);
+		err = joint_input_first(&w->sources[i], kind);
 		if (err == -EBADMSG)
 			w->sources[i].of->err = err;
 	}
@@ -484,75 +391,6 @@ static int write_whole(struct writer *w, int dir, const char *name)
 	return store_end(&w->out, dir, name, err);
 }
 
-/* ---- what it is made of ----------------------------------------------------------------------- */
-
-static int name_compare(const void *a, const void *b)
-{
-	return memcmp(a, b, CATALOG_NAME_MAX);
-}
-
-/* Each name once, in order. */
-static int names_make(struct source *s)
-{
-	const struct catalog *about = &s->index.about;
-
-	for (int kind = 0; kind < 2; kind++) {
-		unsigned char(*at)[CATALOG_NAME_MAX] =
-			calloc(about->devices_n + 1ULL, CATALOG_NAME_MAX);
-		__u32 n = 0;
-
-		s->names[kind] = at;
-		if (!at)
-			return -ENOMEM;
-		for (__u32 i = 0; i < about->devices_n; i++) {
-			const struct catalog_device *d = &about->devices[i];
-			const char *name = kind ? d->name : d->node_name;
-
-			memcpy(at[i], name, strnlen(name, CATALOG_NAME_MAX - 1));
-		}
-		qsort(at, about->devices_n, CATALOG_NAME_MAX, name_compare);
-		for (__u32 i = 0; i < about->devices_n; i++)
-			if (!n || name_compare(at[n - 1], at[i]))
-				memmove(at[n++], at[i], CATALOG_NAME_MAX);
-		s->names_n[kind] = n;
-	}
-	return 0;
-}
-
-static int source_open(struct source *s, int dir, unsigned level)
-{
-	const char *why;
-	int err;
-
-	s->is_joint = level > 1;
-	err = s->is_joint ? joint_open(&s->joint, dir, s->of->base, level - 1, &why)
-			  : index_open(&s->index, dir, s->of->base, &why);
-	s->opened = !err;
-	/* What was encrypted stays so: of that nothing is written in the clear. */
-	if (!err && (s->is_joint ? s->joint.file.vault : s->index.file.vault) && !secret_writing())
-		err = -ENOKEY;
-	if (!err && !s->is_joint)
-		err = names_make(s);
-	if (!err) {
-		s->map = malloc((members_of(s) + 1ULL) * sizeof(*s->map));
-		err = s->map ? 0 : -ENOMEM;
-	}
-	if (err)
-		s->of->err = err;
-	return err;
-}
-
-static void source_close(struct source *s)
-{
-	if (s->opened && s->is_joint)
-		joint_close(&s->joint);
-	else if (s->opened)
-		index_close(&s->index);
-	free(s->names[0]);
-	free(s->names[1]);
-	free(s->map);
-}
-
 int joint_write(int dir, unsigned level, struct joint_source *sources, unsigned n,
 		bool (*alive)(void *ctx, const char *base), void *ctx, char base[STORE_NAME_MAX],
 		__u64 *bytes)
@@ -567,12 +405,12 @@ int joint_write(int dir, unsigned level, struct joint_source *sources, unsigned 
 	w->sources = calloc(n, sizeof(*w->sources));
 	err = w->sources ? 0 : -ENOMEM;
 	for (; !err && w->sources_n < n; w->sources_n++) {
-		struct source *s = &w->sources[w->sources_n];
+		struct joint_input *s = &w->sources[w->sources_n];
 
 		s->of = &sources[w->sources_n];
-		err = source_open(s, dir, level);
-		for (__u32 i = 0; !err && i < members_of(s); i++) {
-			const char *member = member_of(s, i).base;
+		err = joint_input_open(s, dir, level);
+		for (__u32 i = 0; !err && i < joint_input_members(s); i++) {
+			const char *member = joint_input_member(s, i).base;
 			bool is = alive(ctx, member);
 
 			if (is && !w->members)
@@ -586,7 +424,7 @@ int joint_write(int dir, unsigned level, struct joint_source *sources, unsigned 
 		err = write_whole(w, dir, joint_file(name, base, level));
 	*bytes = w->out.at;
 	for (unsigned i = 0; w->sources && i < n; i++)
-		source_close(&w->sources[i]);
+		joint_input_close(&w->sources[i]);
 	text_free(&w->directory);
 	free(w->sources);
 	free(w->sums);

@@ -30,7 +30,8 @@ struct file {
 	char base[STORE_NAME_MAX];
 	__u32 id;
 	unsigned level;
-	__u32 alive; /* members */
+	bool keyless; /* encrypted, and there is no key to write with: it stays as it is */
+	__u32 alive;  /* members */
 	__u64 bytes;
 };
 
@@ -221,7 +222,8 @@ static unsigned level_due(const struct joints *j)
 	if (alone == JOINT_MERGE)
 		return 1;
 	for (__u32 i = 0; i < j->files_n; i++)
-		if (j->files[i].level < JOINT_LEVELS && ++of[j->files[i].level] == JOINT_MERGE)
+		if (j->files[i].level < JOINT_LEVELS && !j->files[i].keyless &&
+		    ++of[j->files[i].level] == JOINT_MERGE)
 			return j->files[i].level + 1;
 	return 0;
 }
@@ -246,7 +248,7 @@ static unsigned sources_take(const struct joints *j, unsigned level,
 		if (j->segments[i].joint == NONE)
 			strcpy(sources[n++].base, j->segments[i].base);
 	for (__u32 i = 0; level > 1 && i < j->files_n && n < JOINT_MERGE; i++)
-		if (j->files[i].level == level - 1)
+		if (j->files[i].level == level - 1 && !j->files[i].keyless)
 			strcpy(sources[n++].base, j->files[i].base);
 	return n;
 }
@@ -295,6 +297,10 @@ static void source_wrong(struct joints *j, unsigned level, const struct joint_so
 		segment->joint = UNREADABLE;
 	if (file < 0)
 		return;
+	if (source->err == -ENOKEY) {
+		j->files[file].keyless = true;
+		return;
+	}
 	log_warn("%s/%s: damaged; made anew", j->path, joint_file(name, source->base, level - 1));
 	for (__u32 i = 0; i < j->segments_n; i++)
 		if (j->segments[i].joint == j->files[file].id)
