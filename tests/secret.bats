@@ -272,16 +272,24 @@ counted() { # COUNT EXPRESSION
 	[ "$(query --key-file "$DIR/new" --key-file "$KEY" --count)" -ge 4000 ]
 }
 
-@test "indexes made anew with the key say the same, and are encrypted too" {
+magics() { # DIR MAGIC: files that begin with it
+	find "$1" -type f -exec head -c 8 {} \; -exec echo \; | grep -ac "$2" || :
+}
+
+@test "indexes and joint indexes made anew with the key say the same, and are encrypted too" {
 	trace 3000 27
-	segments "$DIR/plain" -s 500k
-	segments "$REC" -s 500k -k "$KEY"
-	find "$REC" -name '*.index' -delete
+	segments "$DIR/plain" -s 100k
+	segments "$REC" -s 100k -k "$KEY"
+	find "$REC" -name '*.joint1' | grep -q .
+	same_answers "$DIR/plain"
+	find "$REC" \( -name '*.index' -o -name '*.joint*' -o -name '*.flows' \) -delete
 	[ "$(with_key --count)" = 0 ]
 	run -0 "$TIDEMARK" record -d "$REC" --reindex --key-file "$KEY"
 	same_answers "$DIR/plain"
-	[ "$(find "$REC" -name '*.index' -exec head -c 8 {} \; | grep -c TMINDEX)" = 0 ]
-	[ "$(find "$DIR/plain" -name '*.index' -exec head -c 8 {} \; | grep -c TMINDEX)" = 1 ]
+	[ "$(magics "$REC" '^TM[A-RT-Z]')" = 0 ]
+	[ "$(magics "$REC" '^TMSECRT1')" -ge 30 ]
+	[ "$(magics "$DIR/plain" '^TMINDEX')" -ge 10 ]
+	[ "$(magics "$DIR/plain" '^TMFLOWS')" -ge 10 ]
 }
 
 @test "files that age are compressed, and stay encrypted" {

@@ -190,6 +190,8 @@ void checked_sweep(struct checked *c)
 {
 	if (c->raw)
 		madvise((void *)c->raw, c->raw_size, MADV_SEQUENTIAL);
+	if (c->vault) /* a fault for each block is a fifth of the time */
+		madvise(c->vault->plain, c->vault->mapped, MADV_HUGEPAGE);
 }
 
 void checked_close(struct checked *c)

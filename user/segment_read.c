@@ -89,14 +89,35 @@ void segment_close(struct segment *s)
 	s->has_data = false;
 }
 
+/*
+ * Encrypted blocks tell by themselves whether they are what was written. That they are of this
+ * segment, and not of another that has its name now, the first chunk's checksum does: to ask
+ * for the others' would be to open four blocks for each packet.
+ */
+static int data_own(struct segment *s, __u64 end, const __u32 *sums)
+{
+	__u64 bytes = end < INDEX_CHUNK ? end : INDEX_CHUNK;
+	const unsigned char *at;
+	__u32 sum;
+
+	if (s->owned || !bytes)
+		return 0;
+	at = checked_at(&s->data, 0, bytes);
+	if (!at)
+		return -EBADMSG;
+	checked_sums(at, bytes, INDEX_CHUNK, &sum);
+	s->owned = bytes == INDEX_CHUNK;
+	return sum == sums[0] ? 0 : -EBADMSG;
+}
+
 /* Of what is still written too: as far as the journal goes, it has the checksums. */
 static int data_trust(struct segment *s)
 {
+	const __u32 *sums = s->sealed ? s->index.chunks : s->catalog.sums.at;
 	__u64 end = segment_about(s)->end;
 
-	if (s->sealed)
-		return checked_trust(&s->data, 0, end, INDEX_CHUNK, s->index.chunks);
-	return checked_trust(&s->data, 0, end, INDEX_CHUNK, s->catalog.sums.at);
+	return s->data.vault ? data_own(s, end, sums)
+			     : checked_trust(&s->data, 0, end, INDEX_CHUNK, sums);
 }
 
 /* What a dead process encrypted last and never promised may still be there. */

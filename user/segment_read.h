@@ -21,7 +21,7 @@ struct segment {
 	struct journal_reader reader;
 	int journal;
 
-	bool has_data;
+	bool has_data, owned;
 	struct checked data;   /* the plain file */
 	struct packed *packed; /* or what unpacks it */
 
