@@ -14,9 +14,9 @@
 #define SECRET_HEAD 40 /* magic, salt of the file, name of the key */
 #define SECRET_SALT 16
 #define SECRET_NAME 16
-#define SECRET_BLOCK 4096  /* most plain bytes of a block, and at multiples of it one begins */
-#define SECRET_LENGTH 4	   /* before each block; with SECRET_TABLE it is the table of all others */
-#define SECRET_MORE 20	   /* bytes that a block is longer than what it says: length and tag */
+#define SECRET_BLOCK 4096 /* most plain bytes of a block, and at multiples of it one begins */
+#define SECRET_LENGTH 4	  /* before each block; with SECRET_TABLE it is the table of all others */
+#define SECRET_MORE 20	  /* bytes that a block is longer than what it says: length and tag */
 #define SECRET_TABLE 0x80000000U
 #define SECRET_TAIL 8 /* behind the table: how many blocks, and a magic number */
 #define SECRET_TAIL_MAGIC "TMST"
