@@ -351,7 +351,7 @@ static void of_many_files(const struct names *n)
 	against_bare("port 443", "port 443");
 }
 
-static void of_encrypted_files(const struct names *h)
+static void of_encrypted_files(const struct names *n)
 {
 	char text[160];
 
@@ -361,11 +361,11 @@ static void of_encrypted_files(const struct names *h)
 	printf("\nThe same packets encrypted, beside plain ones\n");
 	printf("%-22s %8s %9s %9s %7s %10s %9s %7s\n", "", "packets", "encrypted", "plain", "",
 	       "cold", "plain", "");
-	snprintf(text, sizeof(text), "host %s", h->rare);
+	snprintf(text, sizeof(text), "host %s", n->rare);
 	against_plain("rare host", text);
 	against_plain("absent host", "host 203.0.113.77");
-	against_plain("connection", h->conn);
-	snprintf(text, sizeof(text), "host %s", h->busy);
+	against_plain("connection", n->conn);
+	snprintf(text, sizeof(text), "host %s", n->busy);
 	against_plain("busy host", text);
 	against_plain("port 443", "port 443");
 }

@@ -24,10 +24,10 @@
 
 enum way { NOTHING, TCPDUMP, STENOTYPE, CUTOFF, WHOLE, SECRET_CUTOFF, SECRET_WHOLE, WAYS };
 
-static const char *const names[WAYS] = {
-	"nothing",	 "tcpdump -w",		"stenotype",	    "record --cutoff 15k",
-	"record, whole", "the same, encrypted", "whole, encrypted",
-};
+static const char *const names[WAYS] = { "nothing",	    "tcpdump -w",
+					 "stenotype",	    "record --cutoff 15k",
+					 "record, whole",   "the same, encrypted",
+					 "whole, encrypted" };
 static char dir[256], tools[256];
 static bool stenotype; /* is installed */
 
@@ -322,9 +322,11 @@ static void measure(enum way way, unsigned rate, const struct trace *trace, stru
 static void ingest(enum way way, const struct trace *trace, struct sample *s)
 {
 	struct rusage before, after;
+	char key[300];
 	double began;
 
 	memset(s, 0, sizeof(*s));
+	snprintf(key, sizeof(key), "%s/key", dir);
 	shell("rm -rf %s/record %s/dump", dir, dir);
 	getrusage(RUSAGE_CHILDREN, &before);
 	began = bench_wall();
@@ -332,9 +334,10 @@ static void ingest(enum way way, const struct trace *trace, struct sample *s)
 		shell("tcpdump -r %s/trace%u -w %s/dump 2>/dev/null", dir, trace->flows, dir);
 	else
 		shell("%s record --pin-dir %s --state-dir %s -r %s/trace%u -d %s/record %s "
-		      "2>/dev/null",
+		      "%s%s 2>/dev/null",
 		      bench_binary(), BENCH_PINS, bench_state_dir(), dir, trace->flows, dir,
-		      way == CUTOFF ? "--cutoff 15k" : "");
+		      way == CUTOFF || way == SECRET_CUTOFF ? "--cutoff 15k" : "",
+		      way < SECRET_CUTOFF ? "" : "--key-file ", way < SECRET_CUTOFF ? "" : key);
 	s->wall = (bench_wall() - began) * 1e6 / PACKETS;
 	getrusage(RUSAGE_CHILDREN, &after);
 	s->total = (seconds(&after) - seconds(&before)) * 1e6 / PACKETS;

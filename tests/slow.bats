@@ -229,12 +229,14 @@ disk_works() {
 	await 10 holds stored_packets = 20000
 	await 10 holds mem_bytes = 0
 	[ "$(query --count)" = 20000 ]
+	# Of the budget they are, sealed or not.
+	await 5 holds disk_bytes -gt $((12 << 20))
 	disk_works
 	record_stop || :
 	record_start -d "$OUT" -n netns:b --class all:filesize=4m,disk=64m
 	# No journal is left but that of what is being written, which is nothing.
 	[ "$(find "$OUT/all" -name '*.journal' | wc -l)" = 0 ]
 	[ "$(query --count)" = 20000 ]
-	[ "$(of_class disk_files)" -ge 3 ]
+	await 5 holds disk_files -ge 3
 	record_stop
 }

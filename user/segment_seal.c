@@ -85,23 +85,21 @@ int segment_seal(int dir, const char *base, int fd, const struct catalog *c)
 
 /* ---- budgets ---------------------------------------------------------------------------------- */
 
-static void bytes_add(int dir, const char *base, const char *ending, __u64 *bytes)
+static const char *segment_ending(size_t i)
 {
-	char text[STORE_NAME_MAX + 16];
-	struct stat st;
-
-	if (!fstatat(dir, store_file(text, base, ending), &st, AT_SYMLINK_NOFOLLOW))
-		*bytes += (__u64)st.st_size;
+	return i < STORE_DATA ? store_data[i] : i == STORE_DATA ? STORE_JOURNAL : STORE_INDEX;
 }
 
 static __u64 segment_bytes(int dir, const char *base)
 {
+	char text[STORE_NAME_MAX + 16];
+	struct stat st;
 	__u64 bytes = 0;
 
-	for (size_t i = 0; i < STORE_DATA; i++)
-		bytes_add(dir, base, store_data[i], &bytes);
-	bytes_add(dir, base, STORE_JOURNAL, &bytes);
-	bytes_add(dir, base, STORE_INDEX, &bytes);
+	for (size_t i = 0; i < STORE_DATA + 2; i++)
+		if (!fstatat(dir, store_file(text, base, segment_ending(i)), &st,
+			     AT_SYMLINK_NOFOLLOW))
+			bytes += (__u64)st.st_size;
 	return bytes;
 }
 
@@ -110,10 +108,8 @@ static void segment_delete(int dir, const char *base)
 {
 	char text[STORE_NAME_MAX + 16];
 
-	for (size_t i = 0; i < STORE_DATA; i++)
-		unlinkat(dir, store_file(text, base, store_data[i]), 0);
-	unlinkat(dir, store_file(text, base, STORE_JOURNAL), 0);
-	unlinkat(dir, store_file(text, base, STORE_INDEX), 0);
+	for (size_t i = 0; i < STORE_DATA + 2; i++)
+		unlinkat(dir, store_file(text, base, segment_ending(i)), 0);
 }
 
 static int kept_add(struct sealer *s, const char *base, __u64 first_ns, __u64 last_ns)
