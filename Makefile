@@ -51,8 +51,8 @@ VERSION := \#define VERSION "$(NAMED)"
 .DEFAULT_GOAL := all
 .DELETE_ON_ERROR:
 .SECONDARY:
-.PHONY: FORCE all help setup demo test test-kernels test-arm64 check million bench fuzz style sanitize arm64 \
-	objects programs units packets fuzzers install uninstall clean vmlinux
+.PHONY: FORCE all help setup demo test test-kernels test-arm64 check million bench fuzz style \
+	sanitize arm64 objects programs units packets fuzzers install uninstall clean vmlinux
 
 all: $(BIN) ## build ./tidemark (O=DIR: there; V=1: aloud; CI=true: warnings are errors)
 

@@ -1,6 +1,6 @@
 #!/usr/bin/env bats
 # SPDX-License-Identifier: GPL-2.0-only
-# Marks in what the kernel is still to cut (UDP and TCP segmentation offload), at the MTU, in fragments.
+# Marks in what the kernel is still to cut (segmentation offload), at the MTU, in fragments.
 # a sends through the router b to c. What leaves b has been cut and summed by the kernel.
 
 load lab.bash

@@ -3,7 +3,7 @@
 
 send HOST PORT SIZE COUNT BUFFERS     each buffer has COUNT datagrams of SIZE, and one of a third
 receive PORT SIZE COUNT BUFFERS [gro] exits 0 when just those have come, in order, byte by byte
-tun SIZE COUNT BUFFERS FEATURES HOW...  makes t0, judges what is sent to it; 1 CSUM, 32 USO4, 64 USO6
+tun SIZE COUNT BUFFERS FEATURES HOW...  makes t0, judges what it is sent; 1 CSUM, 32 USO4, 64 USO6
 udp PCAP SIZE COUNT BUFFERS HOW       judges the frames on a wire: options, lengths, checksums
 tcp PCAP FILE LEAST LONGEST HOW       of a stream: LEAST per mille of its segments have the option
 """
@@ -102,7 +102,8 @@ def has_mark(p, chain, how):
 
 
 def from_a(p):
-    return p[8:16] in (socket.inet_pton(socket.AF_INET6, net)[:8] for net in ("fd00:1::", "fd00:9::"))
+    nets = (socket.inet_pton(socket.AF_INET6, net)[:8] for net in ("fd00:1::", "fd00:9::"))
+    return p[8:16] in nets
 
 
 def frames(pcap):

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 # shellcheck shell=bash disable=SC2154,SC2034 # names shared with tools/vm
-# Packages for tools/vm: kernels, QEMU and busybox, unpacked from Debian (and kernels that only Ubuntu
-# has, as 5.15, from there) into the cache.
+# Packages for tools/vm: kernels, QEMU and busybox, unpacked from Debian (and kernels that only
+# Ubuntu has, as 5.15, from there) into the cache.
 #
 # Nothing is installed and no package source is added to the machine: apt works on a tree of its
 # own under the cache, so this runs the same on Debian and Ubuntu. QEMU comes with every library it

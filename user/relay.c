@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-/* One socket, and a datagram for each who wants it. Nobody waits: what cannot be sent is counted. */
+/* One socket, a datagram for each who wants it. Nobody waits: what cannot be sent is counted. */
 #define _GNU_SOURCE 1
 #include <errno.h>
 #include <string.h>
