@@ -12,24 +12,23 @@ void *object_unpack(const unsigned char *from, const unsigned char *to, size_t *
  * The end of a skeleton that bpftool has made: where it would have the object itself, which is
  * four times the size. libbpf has copied all it needs once an object is open.
  */
-#define OBJECT(name)                                                                  \
-	extern const unsigned char data_##name##_zst_start[], data_##name##_zst_end[]; \
-                                                                                      \
-	static inline const void *name##_bpf__elf_bytes(size_t *size)                 \
-	{                                                                             \
-		return object_unpack(data_##name##_zst_start, data_##name##_zst_end,  \
-				     size);                                           \
-	}                                                                             \
-                                                                                      \
-	static inline struct name##_bpf *name##_bpf_unpack(void)                      \
-	{                                                                             \
-		struct name##_bpf *skel = name##_bpf__open();                         \
-                                                                                      \
-		if (skel) {                                                           \
-			free((void *)skel->skeleton->data);                           \
-			skel->skeleton->data = NULL;                                  \
-		}                                                                     \
-		return skel;                                                          \
+#define OBJECT(name)                                                                        \
+	extern const unsigned char data_##name##_zst_start[], data_##name##_zst_end[];      \
+                                                                                            \
+	static inline const void *name##_bpf__elf_bytes(size_t *size)                       \
+	{                                                                                   \
+		return object_unpack(data_##name##_zst_start, data_##name##_zst_end, size); \
+	}                                                                                   \
+                                                                                            \
+	static inline struct name##_bpf *name##_bpf_unpack(void)                            \
+	{                                                                                   \
+		struct name##_bpf *skel = name##_bpf__open();                               \
+                                                                                            \
+		if (skel) {                                                                 \
+			free((void *)skel->skeleton->data);                                 \
+			skel->skeleton->data = NULL;                                        \
+		}                                                                           \
+		return skel;                                                                \
 	}
 
 #endif
