@@ -201,7 +201,7 @@ uninstall: ## what install put there
 
 clean: ## what make made
 	rm -rf $(addprefix $B/,bpf user tests version.h tidemark.o tidemark.debug \
-		$(ALONE:%=%.o) bench.o $(notdir $(PACKED:.o=)) bench.zst) $(PACKED) $B/bench.zst.o $S/*.skel.h $(BIN) \
+		$(ALONE:%=%.o) bench.o *.zst *.zst.o) $S/*.skel.h $(BIN) \
 		$(if $(O),,$B .asan .fuzz .arm64)
 
 vmlinux: ## every type of this kernel in .build/vmlinux.h, to look fields up (never compiled in)

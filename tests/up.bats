@@ -339,6 +339,13 @@ watched() { # so many lines, each of them whole
 	nothing_attached
 }
 
+@test "devices that carry little are attached the quick way" {
+	udp_echo_start server 10.1.0.2 7
+	udp_ask client 20 10.1.0.2 7
+	tm up -n netns:client -n netns:server
+	[ "$(tm show attachments --json | jq -r .how | sort -u)" = clsact ]
+}
+
 @test "attaching to devices that carry traffic loses none of it" {
 	"$TIDEMARK" doctor --json | jq -e 'select(.feature == "tcx").here' >/dev/null ||
 		skip 'this kernel has only clsact, whose making stops a device for a moment'
