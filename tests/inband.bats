@@ -89,7 +89,7 @@ while True:
 
 # Whether a program may set the callbacks of sockets: TCP_BPF_SOCK_OPS_CB_FLAGS, Linux 6.12.
 older_can() {
-	"$TIDEMARK" doctor --json | jq -e 'select(.feature == "older-sockets").here' >/dev/null ||
+	kernel_has older-sockets ||
 		skip 'this kernel cannot set the callbacks of sockets that are there'
 }
 

@@ -193,6 +193,11 @@ udp_ask() { # NODE COUNT ADDRESS PORT [BYTES]
 
 # ---- tidemark --------------------------------------------------------------------------
 
+kernel_has() { # FEATURE of doctor
+	"$TIDEMARK" doctor --json | jq -es --arg name "$1" 'any(.[]; .feature == $name and .here)' \
+		>/dev/null
+}
+
 tm() { # COMMAND... of our datapath
 	case $1 in
 	up | down | trace) "$TIDEMARK" "$1" --pin-dir "$PIN" --state-dir "$STATE" "${@:2}" 3>&- ;;

@@ -101,8 +101,9 @@ api: {listen: ['$API']}"
 @test "the sample configuration is right" {
 	"$TIDEMARK" run --check-config -c "$BATS_TEST_DIRNAME/../tools/tidemark.yaml"
 	# Also with all that is off switched on.
+	(umask 077 && head -c 32 /dev/urandom >"$DIR/key")
 	sed 's/^\( *\)#\([a-z]\)/\1\2/; s/^#  - /  - /; s/^  #  \([a-z]\)/    \1/; /^mark:/,/^$/ s/^#  /  /
-		s/^#  \([a-z]\)/  \1/; s/^#    \([-a-z]\)/    \1/' \
+		s/^#  \([a-z]\)/  \1/; s/^#    \([-a-z]\)/    \1/; s|/etc/tidemark/record.key|'"$DIR/key|" \
 		"$BATS_TEST_DIRNAME/../tools/tidemark.yaml" >"$DIR/all.yaml"
 	grep -q '^    url: ' "$DIR/all.yaml"
 	grep -q '^nodes:' "$DIR/all.yaml"

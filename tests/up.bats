@@ -119,7 +119,7 @@ foreign_survives() {
 }
 
 @test "--attach tcx sees the same, and goes without a trace" {
-	"$TIDEMARK" doctor --json | jq -e 'select(.feature == "tcx") | .here' || skip 'no tcx'
+	kernel_has tcx || skip 'no tcx'
 	udp_echo_start server 10.1.0.2 7
 	world_snapshot >"$DIR/before"
 	tm up -n netns:client -n netns:server --attach tcx
@@ -347,7 +347,7 @@ watched() { # so many lines, each of them whole
 }
 
 @test "attaching to devices that carry traffic loses none of it" {
-	"$TIDEMARK" doctor --json | jq -e 'select(.feature == "tcx").here' >/dev/null ||
+	kernel_has tcx ||
 		skip 'this kernel has only clsact, whose making stops a device for a moment'
 	start server python3 -u -c '
 import socket
