@@ -311,9 +311,10 @@ magics() { # DIR MAGIC: files that begin with it
 	udp_echo_start server 10.1.0.2 7
 	record_start -d "$REC" -n client --key-file "$KEY"
 	with_key --follow --limit 100 --json 'udp port 7' >"$DIR/followed" &
-	PIDS+=($!)
+	follow=$!
+	PIDS+=($follow)
 	talk
-	await_end $! 20
+	await_end $follow 20
 	[ "$(wc -l <"$DIR/followed")" -eq 100 ]
 	record_stop
 }

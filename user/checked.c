@@ -68,10 +68,12 @@ int checked_grow(struct checked *c)
 	err = raw_map(c);
 	if (err)
 		return err;
-	if (c->vault)
+	if (c->vault) {
 		err = vault_grow(c->vault, c->raw, c->raw_size);
-	else if (secret_is(c->raw, c->raw_size)) /* its head has come */
+	} else if (secret_is(c->raw, c->raw_size)) { /* its head has come */
 		err = vault_open(&c->vault, c->raw, c->raw_size);
+		c->unit = 0; /* nothing of it was believed before */
+	}
 	if (raw)
 		munmap((void *)raw, size);
 	view_set(c);

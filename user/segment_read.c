@@ -181,7 +181,7 @@ int segment_open_data(struct segment *s)
 
 int segment_refresh(struct segment *s)
 {
-	int err;
+	int err, trust;
 
 	if (s->sealed)
 		return 0;
@@ -191,7 +191,8 @@ int segment_refresh(struct segment *s)
 	if (!err && s->data.size < s->catalog.end)
 		err = data_grow(s);
 	/* Even if nothing else is new, the checksums may stand in another place. */
-	return data_trust(s) ? -ENOMEM : err;
+	trust = data_trust(s);
+	return err ? err : trust;
 }
 
 const struct catalog_device *segment_device(const struct segment *s, const struct track *track)
