@@ -100,7 +100,9 @@ left_behind()
 @test "a demo that is interrupted leaves nothing behind, and says so" {
 	demo_start
 	kill -INT -- -$demo
-	run -130 wait $demo
+	status=0
+	wait $demo || status=$?
+	[ "$status" = 130 ]
 	run ! left_behind
 	run ! grep 'Sorted by' "$dir/out" # it did not go on unseen to its end
 	grep -q 'stopped; nothing is left behind' "$dir/err"

@@ -171,6 +171,8 @@ void recstat_leave(struct recstat *s, __u32 slot)
 	memset(&s->retained[slot], 0, sizeof(s->retained[slot]));
 	if (tally_read(s->t, slot, &s->last[slot]))
 		memset(&s->last[slot], 0, sizeof(s->last[slot]));
+	if (appender_ready(s->file)) /* else it goes with what comes next */
+		appender_send(s->file);
 }
 
 void recstat_second(struct recstat *s, __u64 now_ns)
