@@ -312,9 +312,9 @@ magics() { # DIR MAGIC: files that begin with it
 	record_start -d "$REC" -n client --key-file "$KEY"
 	with_key --follow --limit 100 --json 'udp port 7' >"$DIR/followed" &
 	follow=$!
-	PIDS+=($follow)
+	PIDS+=("$follow")
 	talk
-	await_end $follow 20
+	await_end "$follow" 20
 	[ "$(wc -l <"$DIR/followed")" -eq 100 ]
 	record_stop
 }
