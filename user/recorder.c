@@ -25,6 +25,7 @@
 #define SECOND_NS 1000000000ULL
 #define ASSIGNMENTS_END "assignments of hosts to classes that are no more have ended: %u"
 #define PASS_MOST 8192 /* records of one CPU in one pass: then the others get their turn */
+#define FETCHED 768    /* bytes of a record: beyond that the processor has seen the pattern */
 
 struct recorder {
 	struct tidemark *t;
@@ -78,14 +79,25 @@ int recorder_other(const struct tidemark *t)
 
 /* ---- out of the rings ---------------------------------------------------------------- */
 
+/*
+ * What another CPU has just written comes nearer meanwhile: two records ahead, for the length of
+ * the next one, which was fetched before, says where the one behind it begins. It is looked at
+ * whether it is written yet or not: a ring is mapped twice in a row, and no record is as long.
+ */
+static void fetch_ahead(uintptr_t next)
+{
+	next = (next + 7) & ~7UL; /* a record's head: its length, and something of the kernel's */
+	next += BPF_RINGBUF_HDR_SZ + *(const volatile __u32 *)next;
+	for (uintptr_t at = next; at < next + FETCHED; at += 64)
+		__builtin_prefetch((const void *)at);
+}
+
 static int ring_packet(void *ctx, void *data, size_t size)
 {
 	struct recorder *r = ctx;
 	const struct packet *packet = data;
 
-	/* The next one, which another CPU has just written, comes nearer meanwhile. */
-	for (size_t at = 0; at < 512; at += 64)
-		__builtin_prefetch((const char *)data + size + at);
+	fetch_ahead((uintptr_t)data + size);
 	if (size >= sizeof(*packet) && size - sizeof(*packet) >= packet->kept)
 		packets_put(r->packets, packet, packet + 1);
 	return ++r->passed < PASS_MOST ? 0 : -EAGAIN;

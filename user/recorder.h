@@ -9,7 +9,7 @@
  * Each time costs two threads a wake-up. A ring that fills faster wakes its reader, and 100
  * ms after its arrival a packet can be found: this, what writing takes, the reader's own wait.
  */
-#define RECORDER_DRAIN_NS (25ULL * 1000 * 1000)
+#define RECORDER_DRAIN_NS (40ULL * 1000 * 1000)
 #define RECORDER_RINGS_BYTES (128ULL << 20) /* of all CPUs, of each from 2m to 16m */
 #define RECORDER_STATS_NS (10ULL * 1000 * 1000 * 1000)
 

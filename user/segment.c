@@ -19,8 +19,8 @@
 #include "segment_seal.h"
 #include "stored.h"
 
-#define BUFFER_FLUSH (256U << 10) /* written out when so much is there */
-#define BUFFER_MOST (1U << 20)	  /* kept while the disk takes nothing */
+#define BUFFER_FLUSH (1U << 20) /* written out when so much is there */
+#define BUFFER_MOST (2U << 20)	/* kept while the disk takes nothing */
 /*
  * A file is full with so many flows, too. In a flood each packet is one, which takes more
  * memory than disk: twice 200 bytes here, and as much again while the file before is sealed.
