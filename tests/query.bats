@@ -202,11 +202,50 @@ lines_are() {
 	query --json | sort >"$DIR/before"
 	[ "$(wc -l <"$DIR/before")" -eq 12000 ]
 	rm "$REC"/all/*.index
-	run -0 query --count
+	run -1 --separate-stderr query --count
 	[ "$output" = 0 ]
 	"$TESTS/gen_segments" -d "$REC" -R
 	query --json | sort >"$DIR/after"
 	cmp "$DIR/before" "$DIR/after"
 	query -w "$DIR/o.pcapng" 'mark 100/2 and vlan'
 	[ -s "$DIR/o.pcapng" ]
+}
+
+@test "a segment whose index is gone is named, and what is no segment of ours is not" {
+	trace 3000 19
+	segments "$REC" -s 200k
+	file=$(find "$REC" -name '*.index' | sort | sed -n 3p)
+	rm "$file"
+	cp "$DIR/t.pcap" "$REC/all/mine.pcapng"
+	run -1 --separate-stderr query --count udp
+	[ "${#stderr_lines[@]}" -eq 1 ]
+	[[ $stderr == *"${file%.index}: has no index; "*--reindex* ]]
+	# Nor does --reindex cut off what is not a segment's.
+	run -1 "$TIDEMARK" record -d "$REC" --reindex
+	[[ $output == *"all/mine: damaged; no index was made"* ]]
+	cmp "$DIR/t.pcap" "$REC/all/mine.pcapng"
+	run -0 --separate-stderr query --count
+	[ "$output" = 3000 ]
+	[ -z "$stderr" ]
+}
+
+@test "a damaged segment is not made true by --reindex, but by who takes its index away" {
+	trace 3000 20
+	segments "$REC" -s 500k
+	segments "$DIR/open" -s 10m -l
+	mapfile -t files < <(find "$REC" -name '*.pcapng' | sort)
+	for file in "${files[1]}" "$DIR"/open/all/*.pcapng; do
+		printf '\x5a\x5a' | dd of="$file" bs=1 seek=200001 conv=notrunc status=none
+	done
+	: >"${files[2]}"
+	run -1 "$TIDEMARK" record -d "$REC" --reindex
+	[ "${#lines[@]}" -eq 2 ]
+	[[ ${lines[0]} == *"${files[1]%.pcapng}: damaged: not what its index says"* ]]
+	[[ ${lines[1]} == *"${files[2]%.pcapng}: damaged: not what its index says"* ]]
+	run -1 "$TIDEMARK" record -d "$DIR/open" --reindex
+	[[ $output == *"damaged; the next "*"puts it in order" ]]
+	run -1 query -w "$DIR/o.pcapng"
+	rm "${files[1]%.pcapng}.index" "${files[2]}" "${files[2]%.pcapng}.index"
+	run -0 "$TIDEMARK" record -d "$REC" --reindex
+	run -0 query -w "$DIR/o.pcapng"
 }

@@ -45,6 +45,33 @@ const char *store_open(int dir, const char *base, int flags, int *fd)
 	return NULL;
 }
 
+bool store_has_data(const struct store_name *name)
+{
+	return name->plain || name->zstd || name->secret || name->secret_zstd;
+}
+
+static bool is_there(int dir, const char *base, const char *ending)
+{
+	char text[STORE_NAME_MAX + 16];
+
+	return !faccessat(dir, store_file(text, base, ending), F_OK, AT_SYMLINK_NOFOLLOW);
+}
+
+bool store_bare(int dir, const char *base)
+{
+	static const char form[] = "dddddddd-dddddd-ddddddddd";
+	bool data = false;
+
+	if (strlen(base) != sizeof(form) - 1)
+		return false;
+	for (size_t i = 0; form[i]; i++)
+		if (form[i] == '-' ? base[i] != '-' : base[i] < '0' || base[i] > '9')
+			return false;
+	for (unsigned i = 0; i < STORE_DATA; i++)
+		data |= is_there(dir, base, store_data[i]);
+	return data && !is_there(dir, base, STORE_INDEX) && !is_there(dir, base, STORE_JOURNAL);
+}
+
 static int name_compare(const void *a, const void *b)
 {
 	return strcmp(((const struct store_name *)a)->base, ((const struct store_name *)b)->base);
