@@ -324,6 +324,20 @@ stats_sum() { # FIELD
 	nothing_attached
 }
 
+@test "what finds no room to be compressed in is said to stay as it is, and is sealed" {
+	trace_make 4400 400
+	mkdir "$DIR/small"
+	mount -t tmpfs -o size=3m none "$DIR/small"
+	run -0 "$TIDEMARK" record -d "$DIR/small/record" --state-dir "$STATE" --zstd \
+		-r "$DIR/trace.pcap"
+	[[ ${lines[0]} == *": not compressed: No space left on device; it stays as it is" ]]
+	[[ $output != *sealed* ]]
+	[ "$(find "$DIR/small" -name '*.index' | wc -l)" -eq 1 ]
+	run -0 "$TIDEMARK" query -d "$DIR/small/record" --count
+	[ "$output" = 4400 ]
+	umount "$DIR/small"
+}
+
 @test "a record deleted while it is written is said at once, and its packets are counted" {
 	quiet_wire
 	trace_make 500 100
