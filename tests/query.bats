@@ -249,3 +249,31 @@ lines_are() {
 	run -0 "$TIDEMARK" record -d "$REC" --reindex
 	run -0 query -w "$DIR/o.pcapng"
 }
+
+@test "an answer is not written among the files it is read from" {
+	trace 2000 22
+	segments "$REC" -s 500k
+	file=$(find "$REC" -name '*.pcapng' | head -1)
+	cp "$file" "$DIR/keep"
+	ln -s "$file" "$DIR/link.pcapng"
+	for to in "$file" "$REC/all/new.pcapng" "$DIR/link.pcapng"; do
+		run -2 query -w "$to" udp
+		[[ $output == *"$to: is among the files of the record"*'write it elsewhere' ]]
+	done
+	run -2 "$TIDEMARK" query -d "$REC/all" -w "$REC/all/new.pcapng"
+	cmp "$DIR/keep" "$file"
+	[ ! -e "$REC/all/new.pcapng" ]
+	run -0 query -w "$DIR/o.pcapng" udp
+	run -0 query -w "$REC/beside.pcapng" udp
+	cmp "$REC/beside.pcapng" "$DIR/o.pcapng"
+}
+
+@test "flows name their protocol as packets do" {
+	trace 2000 23
+	segments "$REC"
+	jq -r .proto < <(query --json) | sort -u >"$DIR/packets"
+	jq -r .proto < <(query --flows --json) | sort -u >"$DIR/flows"
+	diff "$DIR/packets" "$DIR/flows"
+	grep -qx udp "$DIR/flows"
+	grep -qx arp "$DIR/flows"
+}
