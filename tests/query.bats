@@ -191,6 +191,49 @@ confined() {
 	[ ! -s "$DIR/err" ]
 }
 
+@test "follow through hundreds of files has each packet once, and a file of them at a time" {
+	trace 300 24
+	segments "$REC"
+	"$TIDEMARK" query -d "$REC" --follow --json >"$DIR/out" 2>"$DIR/err" &
+	PIDS+=($!)
+	await 10 lines_are "$DIR/out" 300
+	before=$(memory_kb $!)
+	trace 9000 25
+	segments "$REC" -s 16k
+	[ "$(find "$REC" -name '*.index' | wc -l)" -gt 300 ]
+	await 20 lines_are "$DIR/out" 9300
+	segments "$REC" -s 16k -H other
+	await 20 lines_are "$DIR/out" 18300
+	echo "# $(($(memory_kb $!) - before)) KB more after $(find "$REC" -name '*.index' | wc -l) files" >&3
+	[ "$(memory_kb $!)" -lt $((before + 2000)) ]
+	kill -INT $!
+	await_end $!
+	[ ! -s "$DIR/err" ]
+}
+
+memory_kb() { # PID
+	awk '$1 == "RssAnon:" { print $2 }' "/proc/$1/status"
+}
+
+@test "a FIFO where a file should be is named, and nobody waits for it" {
+	trace 2000 26
+	segments "$REC" -s 500k
+	for ending in index journal pcapng joint1 flows; do
+		mkfifo "$REC/all/20200101-000000-000000001.$ending"
+		run timeout 10 "$TIDEMARK" query -d "$REC" --count udp
+		[ "$status" -le 1 ]
+		run timeout 10 "$TIDEMARK" query -d "$REC" --flows udp
+		[ "$status" -le 1 ]
+		run timeout 20 "$TIDEMARK" record -d "$REC" --reindex
+		[ "$status" -le 1 ]
+		run timeout 20 "$TIDEMARK" record --state-dir "$STATE" -d "$REC" -r "$DIR/t.pcap"
+		[ "$status" -le 1 ]
+		rm -f "$REC"/all/20200101-*
+	done
+	run -0 query --count
+	[ "$output" = 12000 ]
+}
+
 lines_are() {
 	[ "$(wc -l <"$1")" -eq "$2" ]
 }

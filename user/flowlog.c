@@ -165,7 +165,7 @@ int flowlog_read(int dir, const char *base, struct catalog *c)
 	struct checked file;
 	int fd, err;
 
-	fd = openat(dir, store_file(name, base, STORE_FLOWS), O_RDONLY | O_CLOEXEC);
+	fd = openat(dir, store_file(name, base, STORE_FLOWS), O_RDONLY | O_NONBLOCK | O_CLOEXEC);
 	if (fd < 0)
 		return -errno;
 	err = checked_open(&file, fd);

@@ -27,7 +27,10 @@ bool store_packed(const char *ending)
 	return ending == store_data[2] || ending == store_data[3];
 }
 
-/* It may be packed between two looks: then it is there at the second, or at the first again. */
+/*
+ * It may be packed between two looks: then it is there at the second, or at the first again.
+ * O_NONBLOCK here and elsewhere: a FIFO of that name is damage, and nothing to wait for.
+ */
 const char *store_open(int dir, const char *base, int flags, int *fd)
 {
 	char text[STORE_NAME_MAX + 16];
@@ -35,7 +38,7 @@ const char *store_open(int dir, const char *base, int flags, int *fd)
 	for (unsigned i = 0; i < 2 * STORE_DATA; i++) {
 		const char *ending = store_data[i % STORE_DATA];
 
-		*fd = openat(dir, store_file(text, base, ending), flags | O_CLOEXEC);
+		*fd = openat(dir, store_file(text, base, ending), flags | O_NONBLOCK | O_CLOEXEC);
 		if (*fd >= 0)
 			return ending;
 		if (errno != ENOENT)
