@@ -97,6 +97,23 @@ query() {
 	[ "$(query --flows --json 'udp port 53' | jq -s 'length')" -gt 0 ]
 }
 
+@test "flow records keep to 64 MB, the oldest go, and none whose packets are there" {
+	mkdir -p "$REC/all"
+	for i in {0..29}; do
+		truncate -s 3m "$REC/all/20200101-0000$((10 + i))-000000000.flows"
+	done
+	trace 3000 27
+	segments "$REC" -s 100k
+	flows=$(find "$REC" -name '*.flows' -printf '%s\n' | awk '{ n += $1 } END { print n }')
+	[ "$flows" -le $((64 << 20)) ]
+	[ "$flows" -gt $((56 << 20)) ]
+	[ ! -e "$REC/all/20200101-000010-000000000.flows" ]
+	[ -e "$REC/all/20200101-000039-000000000.flows" ]
+	for file in "$REC"/all/*.index; do
+		[ -e "${file%.index}.flows" ]
+	done
+}
+
 @test "an expression that is wrong is refused with its column, exit 2" {
 	mkdir -p "$REC"
 	run -2 query 'tcp and (port 80'

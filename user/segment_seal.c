@@ -56,6 +56,7 @@ struct sealer {
 	struct kept *gone;		      /* deleted, and the joint indexes not told yet */
 	__u32 kept_n, kept_room, gone_n, gone_room;
 	__u64 bytes, joint_bytes, deleted;
+	__u64 flow_bytes, flow_due; /* the thread's: of flow records, and when they are looked at */
 	int err;
 };
 
@@ -264,6 +265,21 @@ static void joints_tell(struct sealer *s)
 	s->joint_bytes = joints_bytes(s->joints);
 }
 
+/*
+ * There are far more of them than of segments, so each time they are brought to a little less than
+ * they may be, and not looked at before there is more than that again.
+ */
+static void flows_expire(struct sealer *s, const char *base)
+{
+	__u64 most = s->o.flow_bytes, spare = most / 16;
+
+	s->flow_bytes += flowlog_bytes(s->dir, base);
+	if (s->flow_bytes <= s->flow_due)
+		return;
+	s->flow_bytes = flowlog_expire(s->dir, most - spare);
+	s->flow_due = s->flow_bytes > most - spare ? s->flow_bytes + spare : most;
+}
+
 /* ---- the thread ------------------------------------------------------------------------------- */
 
 static void job_do(struct sealer *s, struct job *job)
@@ -285,7 +301,7 @@ static void job_do(struct sealer *s, struct job *job)
 	s->expire = true;
 	pthread_cond_signal(&s->taken);
 	pthread_mutex_unlock(&s->mutex);
-	flowlog_expire(s->dir, s->o.flow_bytes);
+	flows_expire(s, job->base);
 	close(job->fd);
 	catalog_free(&job->c);
 	free(job);
