@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 # `tidemark query`: what comes back, in which order, and what is said of what cannot.
 
-# shellcheck disable=SC2154	# stderr is bats'
+# shellcheck disable=SC2030,SC2031,SC2154	# stderr is bats'; a test is a subshell
 
 load lab
 

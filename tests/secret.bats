@@ -216,7 +216,7 @@ counted() { # COUNT EXPRESSION
 		echo >>"$KEY")
 	segments "$REC" -k "$KEY"
 	(umask 077 && tr -d '\n' <"$KEY" >"$DIR/none" && sed 's/$/\r/' "$KEY" >"$DIR/crlf" &&
-		sed 's/$/\r\r/' "$KEY" >"$DIR/more" && sed 'a\\' "$KEY" >"$DIR/two")
+		sed 's/$/\r\r/' "$KEY" >"$DIR/more" && sed G "$KEY" >"$DIR/two")
 	[ "$(query --key-file "$DIR/none" --count)" = 1000 ]
 	[ "$(query --key-file "$DIR/crlf" --count)" = 1000 ]
 	for file in more two; do
