@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 # `tidemark query`: what comes back, in which order, and what is said of what cannot.
 
-# shellcheck disable=SC2154	# stderr is bats'
+# shellcheck disable=SC2030,SC2031,SC2154	# stderr is bats'; a test is a subshell
 
 load lab
 
@@ -95,6 +95,23 @@ query() {
 	[ "$count" -lt 20000 ]
 	[ "$(query --flows --json | jq -s 'map(.packets_in + .packets_out) | add')" -eq 20000 ]
 	[ "$(query --flows --json 'udp port 53' | jq -s 'length')" -gt 0 ]
+}
+
+@test "flow records keep to 64 MB, the oldest go, and none whose packets are there" {
+	mkdir -p "$REC/all"
+	for i in {0..29}; do
+		truncate -s 3m "$REC/all/20200101-0000$((10 + i))-000000000.flows"
+	done
+	trace 3000 27
+	segments "$REC" -s 100k
+	flows=$(find "$REC" -name '*.flows' -printf '%s\n' | awk '{ n += $1 } END { print n }')
+	[ "$flows" -le $((64 << 20)) ]
+	[ "$flows" -gt $((56 << 20)) ]
+	[ ! -e "$REC/all/20200101-000010-000000000.flows" ]
+	[ -e "$REC/all/20200101-000039-000000000.flows" ]
+	for file in "$REC"/all/*.index; do
+		[ -e "${file%.index}.flows" ]
+	done
 }
 
 @test "an expression that is wrong is refused with its column, exit 2" {
@@ -191,6 +208,49 @@ confined() {
 	[ ! -s "$DIR/err" ]
 }
 
+@test "follow through hundreds of files has each packet once, and a file of them at a time" {
+	trace 300 24
+	segments "$REC"
+	"$TIDEMARK" query -d "$REC" --follow --json >"$DIR/out" 2>"$DIR/err" &
+	PIDS+=($!)
+	await 10 lines_are "$DIR/out" 300
+	before=$(memory_kb $!)
+	trace 9000 25
+	segments "$REC" -s 16k
+	[ "$(find "$REC" -name '*.index' | wc -l)" -gt 300 ]
+	await 20 lines_are "$DIR/out" 9300
+	segments "$REC" -s 16k -H other
+	await 20 lines_are "$DIR/out" 18300
+	echo "# $(($(memory_kb $!) - before)) KB more after $(find "$REC" -name '*.index' | wc -l) files" >&3
+	[ "$(memory_kb $!)" -lt $((before + 2000)) ]
+	kill -INT $!
+	await_end $!
+	[ ! -s "$DIR/err" ]
+}
+
+memory_kb() { # PID
+	awk '$1 == "RssAnon:" { print $2 }' "/proc/$1/status"
+}
+
+@test "a FIFO where a file should be is named, and nobody waits for it" {
+	trace 2000 26
+	segments "$REC" -s 500k
+	for ending in index journal pcapng joint1 flows; do
+		mkfifo "$REC/all/20200101-000000-000000001.$ending"
+		run timeout 10 "$TIDEMARK" query -d "$REC" --count udp
+		[ "$status" -le 1 ]
+		run timeout 10 "$TIDEMARK" query -d "$REC" --flows udp
+		[ "$status" -le 1 ]
+		run timeout 20 "$TIDEMARK" record -d "$REC" --reindex
+		[ "$status" -le 1 ]
+		run timeout 20 "$TIDEMARK" record --state-dir "$STATE" -d "$REC" -r "$DIR/t.pcap"
+		[ "$status" -le 1 ]
+		rm -f "$REC"/all/20200101-*
+	done
+	run -0 query --count
+	[ "$output" = 12000 ]
+}
+
 lines_are() {
 	[ "$(wc -l <"$1")" -eq "$2" ]
 }
@@ -202,11 +262,78 @@ lines_are() {
 	query --json | sort >"$DIR/before"
 	[ "$(wc -l <"$DIR/before")" -eq 12000 ]
 	rm "$REC"/all/*.index
-	run -0 query --count
+	run -1 --separate-stderr query --count
 	[ "$output" = 0 ]
 	"$TESTS/gen_segments" -d "$REC" -R
 	query --json | sort >"$DIR/after"
 	cmp "$DIR/before" "$DIR/after"
 	query -w "$DIR/o.pcapng" 'mark 100/2 and vlan'
 	[ -s "$DIR/o.pcapng" ]
+}
+
+@test "a segment whose index is gone is named, and what is no segment of ours is not" {
+	trace 3000 19
+	segments "$REC" -s 200k
+	file=$(find "$REC" -name '*.index' | sort | sed -n 3p)
+	rm "$file"
+	cp "$DIR/t.pcap" "$REC/all/mine.pcapng"
+	run -1 --separate-stderr query --count udp
+	[ "${#stderr_lines[@]}" -eq 1 ]
+	[[ $stderr == *"${file%.index}: has no index; "*--reindex* ]]
+	# Nor does --reindex cut off what is not a segment's.
+	run -1 "$TIDEMARK" record -d "$REC" --reindex
+	[[ $output == *"all/mine: damaged; no index was made"* ]]
+	cmp "$DIR/t.pcap" "$REC/all/mine.pcapng"
+	run -0 --separate-stderr query --count
+	[ "$output" = 3000 ]
+	[ -z "$stderr" ]
+}
+
+@test "a damaged segment is not made true by --reindex, but by who takes its index away" {
+	trace 3000 20
+	segments "$REC" -s 500k
+	segments "$DIR/open" -s 10m -l
+	mapfile -t files < <(find "$REC" -name '*.pcapng' | sort)
+	for file in "${files[1]}" "$DIR"/open/all/*.pcapng; do
+		printf '\x5a\x5a' | dd of="$file" bs=1 seek=200001 conv=notrunc status=none
+	done
+	: >"${files[2]}"
+	run -1 "$TIDEMARK" record -d "$REC" --reindex
+	[ "${#lines[@]}" -eq 2 ]
+	[[ ${lines[0]} == *"${files[1]%.pcapng}: damaged: not what its index says"* ]]
+	[[ ${lines[1]} == *"${files[2]%.pcapng}: damaged: not what its index says"* ]]
+	run -1 "$TIDEMARK" record -d "$DIR/open" --reindex
+	[[ $output == *"damaged; the next "*"puts it in order" ]]
+	run -1 query -w "$DIR/o.pcapng"
+	rm "${files[1]%.pcapng}.index" "${files[2]}" "${files[2]%.pcapng}.index"
+	run -0 "$TIDEMARK" record -d "$REC" --reindex
+	run -0 query -w "$DIR/o.pcapng"
+}
+
+@test "an answer is not written among the files it is read from" {
+	trace 2000 22
+	segments "$REC" -s 500k
+	file=$(find "$REC" -name '*.pcapng' | head -1)
+	cp "$file" "$DIR/keep"
+	ln -s "$file" "$DIR/link.pcapng"
+	for to in "$file" "$REC/all/new.pcapng" "$DIR/link.pcapng"; do
+		run -2 query -w "$to" udp
+		[[ $output == *"$to: is among the files of the record"*'write it elsewhere' ]]
+	done
+	run -2 "$TIDEMARK" query -d "$REC/all" -w "$REC/all/new.pcapng"
+	cmp "$DIR/keep" "$file"
+	[ ! -e "$REC/all/new.pcapng" ]
+	run -0 query -w "$DIR/o.pcapng" udp
+	run -0 query -w "$REC/beside.pcapng" udp
+	cmp "$REC/beside.pcapng" "$DIR/o.pcapng"
+}
+
+@test "flows name their protocol as packets do" {
+	trace 2000 23
+	segments "$REC"
+	jq -r .proto < <(query --json) | sort -u >"$DIR/packets"
+	jq -r .proto < <(query --flows --json) | sort -u >"$DIR/flows"
+	diff "$DIR/packets" "$DIR/flows"
+	grep -qx udp "$DIR/flows"
+	grep -qx arp "$DIR/flows"
 }

@@ -175,6 +175,54 @@ stats_sum() { # FIELD
 	run rec -d "$OUT" -r "$DIR/trace.pcap"
 	[ "$status" = 2 ]
 	[[ $output == *'link type 105; known are Ethernet'* ]]
+	[ ! -e "$OUT/all" ]
+}
+
+# Of the trace's packets every third is called one of a link type that nobody knows.
+mixed_make() { # FILE
+	python3 - "$DIR/trace.pcap" "$1" <<-'END'
+	import struct, sys
+	def block(kind, body):
+	    body += bytes(-len(body) % 4)
+	    return struct.pack("<II", kind, len(body) + 12) + body + struct.pack("<I", len(body) + 12)
+	data, at, n = open(sys.argv[1], "rb").read(), 24, 0
+	out = block(0x0a0d0d0a, struct.pack("<IHHq", 0x1a2b3c4d, 1, 0, -1))
+	for link in (1, 147):
+	    out += block(1, struct.pack("<HHIHHBxxxI", link, 0, 0, 9, 1, 9, 0))
+	while at < len(data):
+	    s, ns, kept, wire = struct.unpack_from("<IIII", data, at)
+	    t = s * 10**9 + ns
+	    out += block(6, struct.pack("<IIIII", n % 3 == 2, t >> 32, t & 0xffffffff, kept, wire)
+	                 + data[at + 16:at + 16 + kept])
+	    at, n = at + 16 + kept, n + 1
+	open(sys.argv[2], "wb").write(out)
+	END
+}
+
+@test "of a pcapng with an interface of an unknown link, all others are recorded" {
+	trace_make 3000 300
+	mixed_make "$DIR/mixed.pcapng"
+	run rec -d "$OUT" -r "$DIR/mixed.pcapng"
+	[ "$status" = 1 ]
+	[[ $output == *'1000 packets, of link type 147, are not recorded; known are'* ]]
+	"$TIDEMARK" query -d "$OUT" -w "$DIR/o.pcapng"
+	diff <(tshark -r "$DIR/o.pcapng" -x 2>/dev/null) \
+		<(tshark -r "$DIR/mixed.pcapng" -Y 'frame.interface_id == 0' -x 2>/dev/null)
+	[ "$(frames count "$OUT")" = 2000 ]
+}
+
+@test "a file without packets is said to have none, and raw IP of other numbers is read" {
+	trace_make 1000 100 -o
+	head -c 24 "$DIR/trace.pcap" >"$DIR/none.pcap"
+	run rec -d "$OUT" -r "$DIR/none.pcap"
+	[ "$status" = 0 ]
+	[[ $output == *'none.pcap: 0 packets read, 0 stored'* ]]
+	editcap -F pcap -C 14 -L -T rawip "$DIR/trace.pcap" "$DIR/raw.pcap"
+	printf '\x0c' | dd of="$DIR/raw.pcap" bs=1 seek=20 conv=notrunc status=none
+	rec -d "$OUT" -r "$DIR/raw.pcap"
+	[ "$("$TIDEMARK" query -d "$OUT" --count tcp)" = \
+		"$(tcpdump -nr "$DIR/trace.pcap" tcp or ip6 proto 6 2>/dev/null | wc -l)" ]
+	[ "$("$TIDEMARK" query -d "$OUT" --count tcp)" -gt 100 ]
 }
 
 @test "bad classes and orders are refused with a remedy, and change nothing" {
@@ -322,6 +370,20 @@ stats_sum() { # FIELD
 	[ "$status" = 1 ]
 	umount "$DIR/small"
 	nothing_attached
+}
+
+@test "what finds no room to be compressed in is said to stay as it is, and is sealed" {
+	trace_make 4400 400
+	mkdir "$DIR/small"
+	mount -t tmpfs -o size=3m none "$DIR/small"
+	run -0 "$TIDEMARK" record -d "$DIR/small/record" --state-dir "$STATE" --zstd \
+		-r "$DIR/trace.pcap"
+	[[ ${lines[0]} == *": not compressed: No space left on device; it stays as it is" ]]
+	[[ $output != *sealed* ]]
+	[ "$(find "$DIR/small" -name '*.index' | wc -l)" -eq 1 ]
+	run -0 "$TIDEMARK" query -d "$DIR/small/record" --count
+	[ "$output" = 4400 ]
+	umount "$DIR/small"
 }
 
 @test "a record deleted while it is written is said at once, and its packets are counted" {

@@ -210,6 +210,21 @@ counted() { # COUNT EXPRESSION
 	[[ $output == *"a daemon has keys of its own"* ]]
 }
 
+@test "a key in hexadecimal is the same with either kind of newline, and nothing more" {
+	trace 1000 29
+	(umask 077 && head -c 32 /dev/urandom | od -An -v -tx1 | tr -d ' \n' >"$KEY" &&
+		echo >>"$KEY")
+	segments "$REC" -k "$KEY"
+	(umask 077 && tr -d '\n' <"$KEY" >"$DIR/none" && sed 's/$/\r/' "$KEY" >"$DIR/crlf" &&
+		sed 's/$/\r\r/' "$KEY" >"$DIR/more" && sed G "$KEY" >"$DIR/two")
+	[ "$(query --key-file "$DIR/none" --count)" = 1000 ]
+	[ "$(query --key-file "$DIR/crlf" --count)" = 1000 ]
+	for file in more two; do
+		run -2 query --key-file "$DIR/$file" --count
+		[[ $output == *"a key is 32 bytes or 64 hexadecimal digits"* ]]
+	done
+}
+
 @test "a byte changed in any file of it is named, and costs no more than its segment" {
 	trace 3000 25
 	segments "$REC" -s 500k -k "$KEY"

@@ -187,6 +187,34 @@ counts() { # PACKETS
 	record_stop
 }
 
+# The trace, as a clock would have stamped it that is so many seconds ahead.
+trace_at() { # SECONDS
+	python3 - "$DIR/trace.pcap" "$1" <<-'END'
+	import struct, sys
+	data, at = bytearray(open(sys.argv[1], "rb").read()), 24
+	while at < len(data):
+	    struct.pack_into("<I", data, at, int(sys.argv[2]))
+	    at += 16 + struct.unpack_from("<I", data, at + 8)[0]
+	open(sys.argv[1], "wb").write(data)
+	END
+}
+
+@test "files of a clock that was a year ahead go with their age, and keep no other from going" {
+	trace_make 500 30
+	trace_at $(($(date +%s) + 365 * 86400))
+	"$TIDEMARK" record -d "$OUT" --state-dir "$STATE" -r "$DIR/trace.pcap"
+	trace_at $(($(date +%s) - 86400))
+	"$TIDEMARK" record -d "$OUT" --state-dir "$STATE" -r "$DIR/trace.pcap"
+	[ "$(query --count)" -eq 1000 ]
+	record_start -d "$OUT" -n netns:b --class all:age=20s
+	await 5 holds disk_files -eq 1
+	[ "$(query --count)" -eq 500 ]
+	record_stop
+	record_start -d "$OUT" -n netns:b --class all:age=1s
+	await 10 holds disk_files -eq 0
+	record_stop
+}
+
 # On one socket, 20 datagrams asked and answered at once and 20 more when it is told to.
 asker_start() {
 	start a python3 -u -c '

@@ -109,6 +109,12 @@ static struct interface *interface_add(struct capture *c)
 	return &c->interface[c->interfaces++];
 }
 
+static __u16 linktype_of(__u16 written)
+{
+	return written == LINKTYPE_RAW_LINUX || written == LINKTYPE_RAW_OPENBSD ? LINKTYPE_RAW
+										: written;
+}
+
 /* ---- pcap ---------------------------------------------------------------------------- */
 
 static int pcap_begin(struct capture *c, __u32 magic, char *words, size_t size)
@@ -137,7 +143,8 @@ static int pcap_begin(struct capture *c, __u32 magic, char *words, size_t size)
 	if (take(c, rest, sizeof(rest)) != 1)
 		return bad(c, words, size, "cut short in its first header");
 	i->snap = get32(c, rest + 12);
-	i->linktype = get32(c, rest + 16) & 0xffff; /* above: length of a checksum behind frames */
+	/* Above: length of a checksum behind frames. */
+	i->linktype = linktype_of(get32(c, rest + 16) & 0xffff);
 	return 0;
 }
 
@@ -202,7 +209,7 @@ static int block_interface(struct capture *c, const __u8 *body, __u32 n, char *w
 	i = interface_add(c);
 	if (!i)
 		return bad(c, words, size, "more than %u interfaces", INTERFACES);
-	i->linktype = get16(c, body);
+	i->linktype = linktype_of(get16(c, body));
 	i->snap = get32(c, body + 4);
 	while (at + 4 <= n) {
 		__u16 code = get16(c, body + at), length = get16(c, body + at + 2);
@@ -369,4 +376,9 @@ int capture_next(struct capture *c, struct capture_packet *packet, char *words, 
 const char *capture_interface(const struct capture *c, __u32 interface)
 {
 	return interface < c->interfaces ? c->interface[interface].name : "";
+}
+
+int capture_linktype(const struct capture *c)
+{
+	return c->ng ? -1 : c->interface[0].linktype;
 }

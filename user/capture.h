@@ -13,7 +13,9 @@
 enum {
 	LINKTYPE_NULL = 0,
 	LINKTYPE_ETHERNET = 1,
-	LINKTYPE_RAW = 101,
+	LINKTYPE_RAW_LINUX = 12, /* what some write for raw IP, */
+	LINKTYPE_RAW_OPENBSD = 14,
+	LINKTYPE_RAW = 101, /* and what it is when read */
 	LINKTYPE_LOOP = 108,
 	LINKTYPE_LINUX_SLL = 113,
 	LINKTYPE_IPV4 = 228,
@@ -40,5 +42,8 @@ int capture_next(struct capture *c, struct capture_packet *packet, char *words, 
 
 /* What the file calls an interface, or "". */
 const char *capture_interface(const struct capture *c, __u32 interface);
+
+/* Of all packets of a pcap file; -1: of pcapng, where each packet says its own. */
+int capture_linktype(const struct capture *c);
 
 #endif

@@ -165,7 +165,7 @@ int flowlog_read(int dir, const char *base, struct catalog *c)
 	struct checked file;
 	int fd, err;
 
-	fd = openat(dir, store_file(name, base, STORE_FLOWS), O_RDONLY | O_CLOEXEC);
+	fd = openat(dir, store_file(name, base, STORE_FLOWS), O_RDONLY | O_NONBLOCK | O_CLOEXEC);
 	if (fd < 0)
 		return -errno;
 	err = checked_open(&file, fd);
@@ -192,10 +192,18 @@ static bool has_index(int dir, const char *flows)
 	return !faccessat(dir, store_file(name, base, STORE_INDEX), F_OK, 0);
 }
 
-void flowlog_expire(int dir, __u64 most_bytes)
+__u64 flowlog_bytes(int dir, const char *base)
+{
+	char name[STORE_NAME_MAX + 16];
+	struct stat st;
+
+	return fstatat(dir, store_file(name, base, STORE_FLOWS), &st, 0) ? 0 : (__u64)st.st_size;
+}
+
+__u64 flowlog_expire(int dir, __u64 most_bytes)
 {
 	struct dirent **entries;
-	__u64 bytes = 0;
+	__u64 bytes = 0, left = 0;
 	struct stat st;
 	int n = scandirat(dir, ".", &entries, is_flows, alphasort);
 
@@ -203,12 +211,16 @@ void flowlog_expire(int dir, __u64 most_bytes)
 	 * before: what the others say is in no index.
 	 */
 	for (int i = n - 1; i >= 0; i--) {
-		if (!fstatat(dir, entries[i]->d_name, &st, 0))
-			bytes += (__u64)st.st_size;
+		if (fstatat(dir, entries[i]->d_name, &st, 0))
+			st.st_size = 0;
+		bytes += (__u64)st.st_size;
 		if (bytes > most_bytes && !has_index(dir, entries[i]->d_name))
 			unlinkat(dir, entries[i]->d_name, 0);
+		else
+			left += (__u64)st.st_size;
 		free(entries[i]);
 	}
 	if (n >= 0)
 		free(entries);
+	return left;
 }

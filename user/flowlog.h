@@ -11,7 +11,11 @@ int flowlog_write(int dir, const char *base, const struct catalog *c);
 /* The catalog it was written from, without entries. -EBADMSG. */
 int flowlog_read(int dir, const char *base, struct catalog *c);
 
-/* Deletes the oldest until they fit, but none whose packets are still there. */
-void flowlog_expire(int dir, __u64 most_bytes);
+/*
+ * Deletes the oldest until they fit, but none whose packets are still there; how many bytes are
+ * left. It looks at each there is.
+ */
+__u64 flowlog_expire(int dir, __u64 most_bytes);
+__u64 flowlog_bytes(int dir, const char *base);
 
 #endif

@@ -131,6 +131,10 @@ static int segment_add(struct gather *m, int dir, const char *path, const char *
 	if (!c)
 		return -ENOMEM;
 	err = segment_open(&c->segment, dir, path, base);
+	if (err == -ENOENT && store_bare(dir, base)) {
+		c->segment.why = "has no index; `record --reindex` makes it";
+		err = -EBADMSG;
+	}
 	if (!err)
 		err = segment_note(m, &c->segment);
 	if (!err)
@@ -201,7 +205,7 @@ static int directory_add(const char *path, int dir, void *ctx)
 	if (!err)
 		err = gather_spare(m, dir, path, &names, &spared);
 	for (__u32 i = 0; i < names.n && !err; i++) {
-		if (!names.at[i].index && !names.at[i].journal)
+		if (!names.at[i].index && !names.at[i].journal && !store_has_data(&names.at[i]))
 			continue;
 		m->segments++;
 		if (spared && spared[i]) {

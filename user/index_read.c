@@ -137,7 +137,7 @@ int index_open(struct index *x, int dir, const char *base, const char **why)
 
 	memset(x, 0, sizeof(*x));
 	x->file.fd = -1;
-	fd = openat(dir, store_file(name, base, STORE_INDEX), O_RDONLY | O_CLOEXEC);
+	fd = openat(dir, store_file(name, base, STORE_INDEX), O_RDONLY | O_NONBLOCK | O_CLOEXEC);
 	if (fd < 0) {
 		*why = strerror(errno);
 		return -errno;

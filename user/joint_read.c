@@ -88,7 +88,7 @@ int joint_open(struct joint *j, int dir, const char *base, unsigned level, const
 
 	memset(j, 0, sizeof(*j));
 	j->file.fd = -1;
-	fd = openat(dir, joint_file(name, base, level), O_RDONLY | O_CLOEXEC);
+	fd = openat(dir, joint_file(name, base, level), O_RDONLY | O_NONBLOCK | O_CLOEXEC);
 	if (fd < 0) {
 		*why = strerror(errno);
 		return -errno;

@@ -459,6 +459,8 @@ int cmd_query(int argc, char **argv)
 	}
 	status = query_directories(&q);
 	if (!status)
+		status = query_apart(&q);
+	if (!status)
 		status = query_past_begin(&q, &past);
 	if (!status)
 		status = q.flows ? query_flows(&q) : query_run(&q);

@@ -50,6 +50,9 @@ int sink_close(struct query_sink *sink, int status);
 
 int query_flows(struct query *query);
 
+/* What it is called in all answers: `tcp`, `ip-50`, `arp`, `0x88cc`. */
+const char *query_proto(const struct track *track, char text[16]);
+
 /* Same packets found in several directories, as when one was copied into another. */
 struct query_twins {
 	__u64 wall_ns;
@@ -70,6 +73,9 @@ void query_past_end(struct query_past *past);
 
 /* Keeps the directories that are records, and says what the others are. Exit status: 1 if none is. */
 int query_directories(struct query *query);
+
+/* Is what -w names not a file of the class directories that are read? 2: said that it is. */
+int query_apart(const struct query *query);
 
 /* Goes on with packets that come from now on, until cancelled or the limit is reached. */
 int query_follow(struct query *query, struct query_sink *sink);

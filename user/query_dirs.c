@@ -4,6 +4,8 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <libgen.h>
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -87,4 +89,48 @@ int query_directories(struct query *q)
 	}
 	q->directories_n = n;
 	return n ? 0 : 1;
+}
+
+/* ---- where the answer goes ---------------------------------------------------------------------- */
+
+/* Where a file is, or will be; to be freed. */
+static char *folder_of(const char *file)
+{
+	char *real = realpath(file, NULL), *copy;
+
+	if (real)
+		return dirname(real);
+	copy = strdup(file);
+	real = copy ? realpath(dirname(copy), NULL) : NULL;
+	free(copy);
+	return real;
+}
+
+static bool is_same(const struct stat *a, const struct stat *b)
+{
+	return a->st_dev == b->st_dev && a->st_ino == b->st_ino;
+}
+
+int query_apart(const struct query *q)
+{
+	char *folder = q->write && strcmp(q->write, "-") ? folder_of(q->write) : NULL;
+	char path[PATH_MAX];
+	struct stat itself, above, st;
+	bool inside = false;
+
+	snprintf(path, sizeof(path), "%s/lock", folder ? folder : ""); /* every class has one */
+	if (folder && !access(path, F_OK) && !stat(folder, &itself)) {
+		snprintf(path, sizeof(path), "%s/..", folder);
+		if (stat(path, &above))
+			above = itself;
+		for (unsigned i = 0; i < q->directories_n; i++)
+			inside |= !stat(q->directories[i], &st) &&
+				  (is_same(&st, &itself) || is_same(&st, &above));
+	}
+	if (inside)
+		log_error("%s: is among the files of the record, and would be taken for one, or "
+			  "written over one; write it elsewhere",
+			  q->write);
+	free(folder);
+	return inside ? 2 : 0;
 }

@@ -10,6 +10,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include <xxhash.h>
+
 #include "log.h"
 #include "query.h"
 
@@ -24,7 +26,6 @@ struct followed {
 	struct segment segment;
 	__u32 entries; /* seen */
 	__u64 from;    /* bytes of it were in the answer before */
-	bool ended;    /* there is an index: what is left has been read */
 };
 
 struct following {
@@ -32,8 +33,22 @@ struct following {
 	struct query_sink *sink;
 	struct followed **at;
 	__u32 n, room;
+	__u64 *ended; /* of those that have, what is left of their paths: sorted */
+	__u32 ended_n, ended_room;
 	int watch;
 };
+
+static __u64 path_hash(const char *path)
+{
+	return XXH3_64bits(path, strlen(path));
+}
+
+static int hash_compare(const void *a, const void *b)
+{
+	const __u64 *x = a, *y = b;
+
+	return (*x > *y) - (*x < *y);
+}
 
 /* What there was when the answer before was given, this has to go on from; nothing else. */
 static bool is_news(const struct following *f, const char *path, const struct store_name *name,
@@ -41,9 +56,13 @@ static bool is_news(const struct following *f, const char *path, const struct st
 {
 	const struct gather *m = &f->q->gather;
 	char whole[4400];
+	__u64 hash;
 
 	snprintf(whole, sizeof(whole), "%s/%s", path, name->base);
+	hash = path_hash(whole);
 	*from = 0;
+	if (f->ended_n && bsearch(&hash, f->ended, f->ended_n, sizeof(hash), hash_compare))
+		return false;
 	for (__u32 i = 0; i < f->n; i++)
 		if (!strcmp(f->at[i]->segment.path, whole))
 			return false;
@@ -155,25 +174,36 @@ static bool has_ended(const struct followed *one)
 	return one->segment.sealed || access(name, F_OK);
 }
 
+/* A follower may run for months: of what has ended no more is kept than tells it from news. */
+static int forget(struct following *f, struct followed *one)
+{
+	if (array_grow((void **)&f->ended, &f->ended_room, f->ended_n + 1, sizeof(*f->ended)))
+		return -ENOMEM;
+	f->ended[f->ended_n++] = path_hash(one->segment.path);
+	segment_close(&one->segment);
+	free(one);
+	return 0;
+}
+
 static int look(struct following *f)
 {
+	__u32 left = 0, before = f->ended_n;
 	int err = 0;
 
 	for (unsigned i = 0; i < f->q->directories_n && !err; i++)
 		err = gather_directories(f->q->directories[i], directory_look, f);
-	for (__u32 i = 0; i < f->n && !err; i++) {
+	for (__u32 i = 0; i < f->n; i++) {
 		struct followed *one = f->at[i];
-		bool ended;
+		bool ended = !err && has_ended(one);
 
-		if (one->ended)
-			continue;
-		ended = has_ended(one);
-		err = segment_advance(f, one);
-		if (!ended)
-			continue;
-		one->ended = true;
-		segment_close(&one->segment); /* the path stays: it is known */
+		if (!err)
+			err = segment_advance(f, one);
+		if (err || !ended || forget(f, one))
+			f->at[left++] = one;
 	}
+	f->n = left;
+	if (f->ended_n > before)
+		qsort(f->ended, f->ended_n, sizeof(*f->ended), hash_compare);
 	return err;
 }
 
@@ -220,11 +250,11 @@ int query_follow(struct query *q, struct query_sink *sink)
 			news_wait(f.watch);
 	}
 	for (__u32 i = 0; i < f.n; i++) {
-		if (!f.at[i]->ended)
-			segment_close(&f.at[i]->segment);
+		segment_close(&f.at[i]->segment);
 		free(f.at[i]);
 	}
 	free(f.at);
+	free(f.ended);
 	if (f.watch >= 0)
 		close(f.watch);
 	return err;

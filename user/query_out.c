@@ -95,7 +95,7 @@ struct query_sink {
 	int err;
 };
 
-static const char *proto_name(const struct track *t, char text[16])
+const char *query_proto(const struct track *t, char text[16])
 {
 	if (t->ethertype == FILTER_IP || t->ethertype == FILTER_IP6) {
 		switch (t->flow.proto) {
@@ -196,7 +196,7 @@ static int packet_print(struct query_sink *sink, const struct gathered *m,
 	out_str(out, P_CLASS, about->class_name);
 	out_str(out, P_DIR, (p->flags & PCAPNG_DIRECTION) == PCAPNG_OUT ? "out" : "in");
 	ends_print(out, &t->track.flow, track_has_ports(&t->track), forward, P_SRC, P_DST);
-	out_str(out, P_PROTO, proto_name(&t->track, name));
+	out_str(out, P_PROTO, query_proto(&t->track, name));
 	out_u64(out, P_BYTES, p->wire);
 	out_u64(out, P_KEPT, p->kept);
 	if (more.tcp_flags)

@@ -419,7 +419,8 @@ static int journal_take(struct recovery *r)
 	char text[STORE_NAME_MAX + 16];
 	int err, fd;
 
-	fd = openat(r->dir, store_file(text, r->base, STORE_JOURNAL), O_RDONLY | O_CLOEXEC);
+	fd = openat(r->dir, store_file(text, r->base, STORE_JOURNAL),
+		    O_RDONLY | O_NONBLOCK | O_CLOEXEC);
 	if (fd < 0)
 		return -errno;
 	err = journal_read(fd, &r->journal, &r->c);

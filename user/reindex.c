@@ -18,6 +18,7 @@
 #include "log.h"
 #include "gather.h"
 #include "segment_pack.h"
+#include "segment_read.h"
 #include "secret.h"
 #include "segment_seal.h"
 #include "store.h"
@@ -231,6 +232,8 @@ static int tail_cut(struct reindexing *r, const struct store_name *name)
 {
 	if (r->c.end == r->size)
 		return 0;
+	if (!r->c.end) /* not a segment at all, whatever its name */
+		return -EBADMSG;
 	log_warn("%s/%s: of %llu bytes the last %llu are not whole packets", r->path, name->base,
 		 r->size, r->size - r->c.end);
 	if (r->packed)
@@ -254,10 +257,47 @@ static int sums_make(struct reindexing *r)
 	return err;
 }
 
+/*
+ * What is known of it says what it has to be: a new index of damaged packets would make them
+ * true. Those that are packed, or encrypted, know by themselves.
+ */
+static int segment_agrees(const struct reindexing *r, const struct store_name *name)
+{
+	struct segment *s = calloc(1, sizeof(*s));
+	const struct checked *data;
+	int err;
+
+	if (!s)
+		return -ENOMEM;
+	if (segment_open(s, r->dir, r->path, name->base)) { /* nothing is known */
+		segment_close(s);
+		free(s);
+		return 0;
+	}
+	err = segment_open_data(s);
+	data = &s->data;
+	for (__u64 at = data->from; !err && !s->packed && data->unit && at < data->to;
+	     at += data->unit)
+		if (!checked_at(&s->data, at, 1))
+			err = -EBADMSG;
+	if (err == -EBADMSG && s->sealed)
+		log_error("%s: damaged: not what its index says, which stays; without %s.index it "
+			  "is taken as it is",
+			  s->path, name->base);
+	else if (err == -EBADMSG)
+		log_error("%s: damaged; the next `record` here puts it in order", s->path);
+	segment_close(s);
+	free(s);
+	return err == -EBADMSG ? -EUCLEAN : 0;
+}
+
 static int segment_reindex(struct reindexing *r, const struct store_name *name)
 {
-	int err = data_open(r, name);
+	int err = segment_agrees(r, name);
 
+	if (err)
+		return err;
+	err = data_open(r, name);
 	if (!err)
 		err = blocks_read(r);
 	if (!err)

@@ -23,6 +23,7 @@
 #include "rings.h"
 
 #define BATCH 512
+#define LINKTYPES "known are Ethernet, raw IP, Linux cooked (SLL, SLL2) and BSD loopback"
 #define BATCH_BYTES (8 << 20)
 
 /* What becomes of one packet: its bytes wait here until the kernel has said. */
@@ -47,7 +48,8 @@ struct replay {
 	__u8 *bytes;
 	__u32 n, used;
 	__u32 snaps[CLASSES];
-	__u64 read, stored, bytes_read;
+	__u64 read, stored, bytes_read, foreign; /* foreign: of a link type nobody knows */
+	__u16 foreign_type;
 	const char *name;
 	int program;
 };
@@ -157,11 +159,9 @@ static int file_read(struct replay *r)
 		if (p.kept) /* a frame of no bytes has no address either */
 			memcpy(r->bytes + r->used, p.bytes, p.kept);
 		if (head_make(&r->heads[r->n], w, r->bytes + r->used)) {
-			log_error(
-				"%s: link type %u; known are Ethernet, raw IP, Linux cooked (SLL, "
-				"SLL2) and BSD loopback",
-				r->o->file, p.linktype);
-			return 2;
+			r->foreign_type = p.linktype;
+			r->foreign++;
+			continue;
 		}
 		r->n++;
 		r->used += p.kept;
@@ -181,7 +181,10 @@ static int file_read(struct replay *r)
 	if (got < 0)
 		log_warn("%s: %s; the %" PRIu64 " packets before that are recorded", r->o->file,
 			 words, (uint64_t)r->read);
-	return got < 0 ? 1 : 0;
+	if (r->foreign)
+		log_warn("%s: %" PRIu64 " packets, of link type %u, are not recorded; " LINKTYPES,
+			 r->o->file, (uint64_t)r->foreign, r->foreign_type);
+	return got < 0 || r->foreign ? 1 : 0;
 failed:
 	log_error("%s: the kernel does not run it: %s", r->o->file, strerror(-err));
 	return 1;
@@ -205,6 +208,20 @@ static void *map_memory(int fd, size_t bytes)
 	void *at = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
 
 	return at == MAP_FAILED ? NULL : at;
+}
+
+/* Of pcapng other interfaces may have another; of pcap nothing can be read then. */
+static bool link_known(const struct replay *r)
+{
+	int type = capture_linktype(r->capture);
+	__u16 ethertype;
+	__u32 skip;
+
+	if (type < 0 || type == LINKTYPE_ETHERNET ||
+	    !link_header((__u16)type, NULL, 0, &skip, &ethertype))
+		return true;
+	log_error("%s: link type %d; " LINKTYPES, r->o->file, type);
+	return false;
 }
 
 static int replay_open(struct replay *r)
@@ -304,7 +321,7 @@ int replay_file(const struct replay_options *options, struct class_list *classes
 		return 2;
 	}
 	tidemark_init(&r.t, NULL, NULL);
-	status = replay_open(&r);
+	status = link_known(&r) ? replay_open(&r) : 2;
 	if (!status)
 		status = replay_classes(&r, classes, cutoff);
 	if (!status)
@@ -317,7 +334,7 @@ int replay_file(const struct replay_options *options, struct class_list *classes
 		status = 1;
 	}
 	recstat_close(r.stats);
-	if (r.read)
+	if (r.read || !status)
 		log_info("%s: %" PRIu64 " packets read, %" PRIu64 " stored, %" PRIu64
 			 " packets a second",
 			 options->file, (uint64_t)r.read, (uint64_t)(r.stored - lost),

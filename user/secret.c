@@ -45,7 +45,7 @@ static void key_name(unsigned char name[SECRET_NAME], const unsigned char *key)
 
 /* ---- key files -------------------------------------------------------------------------------- */
 
-/* Raw, or in hexadecimal with a newline or without. */
+/* Raw, or in hexadecimal with a newline or without: either kind of one. */
 static int key_parse(const unsigned char *text, size_t size, unsigned char key[SECRET_KEY])
 {
 	const char *end;
@@ -55,7 +55,9 @@ static int key_parse(const unsigned char *text, size_t size, unsigned char key[S
 		memcpy(key, text, SECRET_KEY);
 		return 0;
 	}
-	if (size == 2 * SECRET_KEY + 1 && text[size - 1] == '\n')
+	if (size > 2 * SECRET_KEY && text[size - 1] == '\n')
+		size--;
+	if (size > 2 * SECRET_KEY && text[size - 1] == '\r')
 		size--;
 	if (size != 2 * SECRET_KEY ||
 	    sodium_hex2bin(key, SECRET_KEY, (const char *)text, size, NULL, &bytes, &end) ||
@@ -66,7 +68,7 @@ static int key_parse(const unsigned char *text, size_t size, unsigned char key[S
 
 static int key_read(const char *file, unsigned char key[SECRET_KEY])
 {
-	unsigned char text[2 * SECRET_KEY + 2];
+	unsigned char text[2 * SECRET_KEY + 3]; /* so that more is seen */
 	size_t size = 0;
 	ssize_t got = 1;
 	struct stat st;

@@ -46,7 +46,8 @@ static int journal_open(struct segment *s)
 {
 	char name[STORE_NAME_MAX + 16];
 
-	s->journal = openat(s->dir, store_file(name, s->base, STORE_JOURNAL), O_RDONLY | O_CLOEXEC);
+	s->journal = openat(s->dir, store_file(name, s->base, STORE_JOURNAL),
+			    O_RDONLY | O_NONBLOCK | O_CLOEXEC);
 	if (s->journal < 0)
 		return -errno;
 	return journal_next(s);

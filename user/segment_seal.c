@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "flowlog.h"
@@ -55,6 +56,7 @@ struct sealer {
 	struct kept *gone;		      /* deleted, and the joint indexes not told yet */
 	__u32 kept_n, kept_room, gone_n, gone_room;
 	__u64 bytes, joint_bytes, deleted;
+	__u64 flow_bytes, flow_due; /* the thread's: of flow records, and when they are looked at */
 	int err;
 };
 
@@ -112,9 +114,19 @@ static void segment_delete(int dir, const char *base)
 		unlinkat(dir, store_file(text, base, segment_ending(i)), 0);
 }
 
+static __u64 wall_ns(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_REALTIME, &now);
+	return (__u64)now.tv_sec * 1000000000ULL + (__u64)now.tv_nsec;
+}
+
+/* A clock that was ahead, and set back, must not keep a file for longer than its age. */
 static int kept_add(struct sealer *s, const char *base, __u64 first_ns, __u64 last_ns)
 {
-	struct kept kept = { .first_ns = first_ns, .last_ns = last_ns };
+	__u64 now_ns = wall_ns();
+	struct kept kept = { .first_ns = first_ns, .last_ns = last_ns < now_ns ? last_ns : now_ns };
 	char text[STORE_NAME_MAX + 16];
 
 	strcpy(kept.base, base);
@@ -157,14 +169,17 @@ static void expire(struct sealer *s)
 {
 	__u32 n = 0;
 
-	for (; n < s->kept_n; n++) {
-		const struct kept *k = &s->kept[n];
+	/* Each for itself: of a clock that was set back, the first may be younger than the next. */
+	for (__u32 i = 0; i < s->kept_n; i++) {
+		const struct kept *k = &s->kept[i];
 		bool old = s->o.age_ns && s->now_ns > k->last_ns &&
 			   s->now_ns - k->last_ns > s->o.age_ns;
 		bool much = beyond(s, s->bytes + s->joint_bytes + s->jobs_bytes + s->open_bytes);
 
-		if (!old && !much)
-			break;
+		if (!old && !much) {
+			s->kept[n++] = *k;
+			continue;
+		}
 		segment_delete(s->dir, k->base);
 		/* Without memory for it a joint index stays until the next start. */
 		if (!array_grow((void **)&s->gone, &s->gone_room, s->gone_n + 1, sizeof(*s->gone)))
@@ -172,9 +187,7 @@ static void expire(struct sealer *s)
 		s->bytes -= k->bytes;
 		s->deleted++;
 	}
-	s->kept_n -= n;
-	if (n)
-		memmove(s->kept, s->kept + n, s->kept_n * sizeof(*s->kept));
+	s->kept_n = n;
 }
 
 /* ---- aging ------------------------------------------------------------------------------------ */
@@ -185,6 +198,17 @@ static struct kept *kept_find(struct sealer *s, const char *base)
 		if (!strcmp(s->kept[i].base, base))
 			return &s->kept[i];
 	return NULL;
+}
+
+/* Not compressed, it is a segment all the same. */
+static void pack(const struct sealer *s, const char *base)
+{
+	int err = segment_pack(s->dir, base, &s->o);
+
+	/* -ENOENT: deleted meanwhile. */
+	if (err && err != -ENOENT)
+		log_error("%s/%s: not compressed: %s; it stays as it is", s->path, base,
+			  secret_error(err));
 }
 
 /*
@@ -198,7 +222,6 @@ static int age_one(struct sealer *s)
 	struct kept *k;
 	__u64 bytes;
 	__u32 n = 0;
-	int err;
 
 	while (n < s->kept_n && (s->kept[n].packed || s->now_ns < s->kept[n].last_ns ||
 				 s->now_ns - s->kept[n].last_ns < s->o.zstd_after_ns))
@@ -207,7 +230,7 @@ static int age_one(struct sealer *s)
 		return -ENOENT;
 	strcpy(base, s->kept[n].base);
 	pthread_mutex_unlock(&s->mutex);
-	err = segment_pack(s->dir, base, &s->o);
+	pack(s, base);
 	bytes = segment_bytes(s->dir, base);
 	pthread_mutex_lock(&s->mutex);
 	k = kept_find(s, base);
@@ -215,9 +238,6 @@ static int age_one(struct sealer *s)
 		segment_delete(s->dir, base);
 		return 0;
 	}
-	if (err)
-		log_error("%s/%s: not compressed: %s; it stays as it is", s->path, base,
-			  secret_error(err));
 	k->packed = true;
 	s->bytes += bytes - k->bytes;
 	k->bytes = bytes;
@@ -245,17 +265,32 @@ static void joints_tell(struct sealer *s)
 	s->joint_bytes = joints_bytes(s->joints);
 }
 
+/*
+ * There are far more of them than of segments, so each time they are brought to a little less than
+ * they may be, and not looked at before there is more than that again.
+ */
+static void flows_expire(struct sealer *s, const char *base)
+{
+	__u64 most = s->o.flow_bytes, spare = most / 16;
+
+	s->flow_bytes += flowlog_bytes(s->dir, base);
+	if (s->flow_bytes <= s->flow_due)
+		return;
+	s->flow_bytes = flowlog_expire(s->dir, most - spare);
+	s->flow_due = s->flow_bytes > most - spare ? s->flow_bytes + spare : most;
+}
+
 /* ---- the thread ------------------------------------------------------------------------------- */
 
 static void job_do(struct sealer *s, struct job *job)
 {
 	int err = segment_seal(s->dir, job->base, job->fd, &job->c);
 
-	if (!err && s->o.zstd && !s->o.zstd_after_ns)
-		err = segment_pack(s->dir, job->base, &s->o);
 	if (err)
 		log_error("%s/%s: not sealed: %s; it will be at the next start", s->path, job->base,
 			  secret_error(err));
+	else if (s->o.zstd && !s->o.zstd_after_ns)
+		pack(s, job->base);
 	pthread_mutex_lock(&s->mutex);
 	s->err = kept_add(s, job->base, job->c.first_ns, job->c.last_ns);
 	if (err)
@@ -266,7 +301,7 @@ static void job_do(struct sealer *s, struct job *job)
 	s->expire = true;
 	pthread_cond_signal(&s->taken);
 	pthread_mutex_unlock(&s->mutex);
-	flowlog_expire(s->dir, s->o.flow_bytes);
+	flows_expire(s, job->base);
 	close(job->fd);
 	catalog_free(&job->c);
 	free(job);

@@ -27,7 +27,10 @@ bool store_packed(const char *ending)
 	return ending == store_data[2] || ending == store_data[3];
 }
 
-/* It may be packed between two looks: then it is there at the second, or at the first again. */
+/*
+ * It may be packed between two looks: then it is there at the second, or at the first again.
+ * O_NONBLOCK here and elsewhere: a FIFO of that name is damage, and nothing to wait for.
+ */
 const char *store_open(int dir, const char *base, int flags, int *fd)
 {
 	char text[STORE_NAME_MAX + 16];
@@ -35,7 +38,7 @@ const char *store_open(int dir, const char *base, int flags, int *fd)
 	for (unsigned i = 0; i < 2 * STORE_DATA; i++) {
 		const char *ending = store_data[i % STORE_DATA];
 
-		*fd = openat(dir, store_file(text, base, ending), flags | O_CLOEXEC);
+		*fd = openat(dir, store_file(text, base, ending), flags | O_NONBLOCK | O_CLOEXEC);
 		if (*fd >= 0)
 			return ending;
 		if (errno != ENOENT)
@@ -43,6 +46,33 @@ const char *store_open(int dir, const char *base, int flags, int *fd)
 	}
 	*fd = -errno;
 	return NULL;
+}
+
+bool store_has_data(const struct store_name *name)
+{
+	return name->plain || name->zstd || name->secret || name->secret_zstd;
+}
+
+static bool is_there(int dir, const char *base, const char *ending)
+{
+	char text[STORE_NAME_MAX + 16];
+
+	return !faccessat(dir, store_file(text, base, ending), F_OK, AT_SYMLINK_NOFOLLOW);
+}
+
+bool store_bare(int dir, const char *base)
+{
+	static const char form[] = "dddddddd-dddddd-ddddddddd";
+	bool data = false;
+
+	if (strlen(base) != sizeof(form) - 1)
+		return false;
+	for (size_t i = 0; form[i]; i++)
+		if (form[i] == '-' ? base[i] != '-' : base[i] < '0' || base[i] > '9')
+			return false;
+	for (unsigned i = 0; i < STORE_DATA; i++)
+		data |= is_there(dir, base, store_data[i]);
+	return data && !is_there(dir, base, STORE_INDEX) && !is_there(dir, base, STORE_JOURNAL);
 }
 
 static int name_compare(const void *a, const void *b)

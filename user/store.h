@@ -43,6 +43,13 @@ extern const char *const store_data[STORE_DATA];
 /* Opens a segment's packets, whatever they are called by now. The ending, NULL: -errno in `fd`. */
 const char *store_open(int dir, const char *base, int flags, int *fd);
 bool store_packed(const char *ending);
+bool store_has_data(const struct store_name *name);
+
+/*
+ * Packets of ours, and nothing that says where they are. No recorder leaves that: an index is
+ * there before its journal goes, and is deleted last.
+ */
+bool store_bare(int dir, const char *base);
 
 /* Every segment in a directory, oldest first. -errno. */
 int store_list(int dir, struct store_names *names);
