@@ -225,3 +225,24 @@ late_are() { # PACKETS
 tm_record() {
 	timeout 20 "$TIDEMARK" record --pin-dir "$PIN" --state-dir "$STATE" "$@" 3>&-
 }
+
+@test "a budget that a reload changes holds at once, in files that are there already" {
+	files() { find "$OUT/all" -name '*.index' | wc -l; }
+	full() { [ "$(files)" -ge 8 ]; }
+	fits() { [ "$(cat "$OUT"/all/*.pcapng "$OUT"/all/*.index | wc -c)" -le 1500000 ]; }
+
+	echo 'class "all" { cutoff no; filesize 256k; disk unlimited; }' >"$DIR/tm.cfg"
+	record_start -d "$OUT" -n netns:b --from timemachine "$DIR/tm.cfg"
+	in_node a python3 -c '
+import socket
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+for n in range(4000):
+    s.sendto(bytes(700), ("10.1.0.2", 9))'
+	await 20 full
+	run fits
+	[ "$status" = 1 ]
+	echo 'class "all" { cutoff no; filesize 256k; disk 1m; }' >"$DIR/tm.cfg"
+	kill -HUP "$RECORDER"
+	await_line "$DIR/record.words" 'reloaded, 1 classes'
+	await 10 fits
+}

@@ -19,8 +19,8 @@
 
 #define SNAP_LEAST 64 /* the headers */
 
-static const char *const keys[] = { "filter", "cutoff", "mem",	  "disk",	"filesize",
-				    "age",    "snap",	"sample", "precedence", NULL };
+static const char *const keys[] = { "filter", "cutoff", "mem",	      "disk",  "filesize", "age",
+				    "snap",   "sample", "precedence", "flows", NULL };
 
 void class_defaults(struct class_spec *spec)
 {
@@ -96,6 +96,9 @@ int class_set(struct class_spec *spec, const char *key, const char *value, char 
 		spec->age_ns = 0;
 		if (!none(value) && (span_parse(value, &spec->age_ns) || !spec->age_ns))
 			right = "a span of time like 7d, or no";
+	} else if (!strcmp(key, "flows")) {
+		if (!size_is(value, 1 << 20, 1ULL << 60, &spec->flow_bytes))
+			right = "a size from 1m, like 64m";
 	} else if (!strcmp(key, "snap")) {
 		spec->snap = UINT32_MAX;
 		if (!none(value)) {
@@ -113,8 +116,8 @@ int class_set(struct class_spec *spec, const char *key, const char *value, char 
 			right = "a number up to 1000000; the highest is asked first";
 	} else {
 		snprintf(words, size,
-			 "%s: no such key; filter, cutoff, mem, disk, filesize, age, snap, sample "
-			 "or precedence",
+			 "%s: no such key; filter, cutoff, mem, disk, filesize, age, flows, snap, "
+			 "sample or precedence",
 			 key);
 		return -EINVAL;
 	}

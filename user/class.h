@@ -19,6 +19,7 @@ struct class_spec {
 	__u64 disk_bytes;  /* 0: no limit */
 	__u64 file_bytes;  /* 0: the default */
 	__u64 age_ns;	   /* 0: for ever */
+	__u64 flow_bytes;  /* of flow records; 0: the default */
 	__u32 snap;	   /* UINT32_MAX: whole packets */
 	__u32 sample;	   /* 0: none */
 	bool sample_flows; /* rather than packets */

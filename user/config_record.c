@@ -33,7 +33,8 @@ static const cyaml_schema_value_t string = { CYAML_VALUE_STRING(CYAML_FLAG_POINT
 	X(mem)        \
 	X(disk)       \
 	X(filesize)   \
-	X(age)
+	X(age)        \
+	X(flows)
 
 static const cyaml_schema_field_t class_fields[] = {
 	STRING("name", NEEDED, struct config_class, name),

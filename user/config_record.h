@@ -10,7 +10,8 @@
 #include "serve.h"
 
 struct config_class {
-	char *name, *filter, *precedence, *cutoff, *snap, *sample, *mem, *disk, *filesize, *age;
+	char *name, *filter, *precedence, *cutoff, *snap, *sample, *mem, *disk, *filesize, *age,
+		*flows;
 };
 
 struct config_record_socket {

@@ -391,6 +391,7 @@ int packets_class(struct packets *p, __u32 slot, const struct class_spec *spec)
 		.file_bytes = spec->file_bytes,
 		.budget_bytes = spec->disk_bytes,
 		.age_ns = spec->age_ns,
+		.flow_bytes = spec->flow_bytes,
 		.zstd = p->o.zstd,
 		.zstd_after_ns = p->o.zstd_after_ns,
 		.key_file = p->o.key_file,
@@ -405,7 +406,9 @@ int packets_class(struct packets *p, __u32 slot, const struct class_spec *spec)
 		held_end(p, slot);
 	h->mem_bytes = spec->mem_bytes;
 	memcpy(h->name, spec->name, sizeof(h->name));
-	if (!h->segments) {
+	if (h->segments) {
+		segments_limit(h->segments, &o);
+	} else {
 		h->segments = segments_open(&o);
 		if (!h->segments)
 			err = errno ? -errno : -EIO;

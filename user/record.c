@@ -433,8 +433,8 @@ static const struct argp_option options[] = {
 	{ "cutoff", OPT_CUTOFF, "SIZE", 0,
 	  "Keep so many bytes of each connection; SYN, FIN and RST always (default: all)", 0 },
 	{ "class", OPT_CLASS, "NAME:KEY=VALUE,...", 0,
-	  "A class of packets, and how it is kept: filter, cutoff, mem, disk, filesize, age, snap, "
-	  "sample, precedence; repeats",
+	  "A class of packets, and how it is kept: filter, cutoff, mem, disk, filesize, age, flows, "
+	  "snap, sample, precedence; repeats",
 	  0 },
 	{ "zstd", OPT_ZSTD, "AFTER", OPTION_ARG_OPTIONAL,
 	  "Compress files once they are full, or once their packets are so old: 90s, 2h, 7d", 0 },

@@ -537,6 +537,20 @@ static int directory_open(struct segments *s)
 	return -errno;
 }
 
+static void limits_take(struct segments *s, const struct segments_options *o)
+{
+	s->o.file_bytes = o->file_bytes ? o->file_bytes : SEGMENT_BYTES;
+	s->o.flow_bytes = o->flow_bytes ? o->flow_bytes : SEGMENT_FLOW_BYTES;
+	s->o.budget_bytes = o->budget_bytes;
+	s->o.age_ns = o->age_ns;
+}
+
+void segments_limit(struct segments *s, const struct segments_options *options)
+{
+	limits_take(s, options);
+	sealer_limit(s->sealer, &s->o);
+}
+
 struct segments *segments_open(const struct segments_options *options)
 {
 	struct segments *s = calloc(1, sizeof(*s));
@@ -548,10 +562,7 @@ struct segments *segments_open(const struct segments_options *options)
 	}
 	s->o = *options;
 	s->fd = s->journal_fd = s->dir = s->lock = -1;
-	if (!s->o.file_bytes)
-		s->o.file_bytes = SEGMENT_BYTES;
-	if (!s->o.flow_bytes)
-		s->o.flow_bytes = SEGMENT_FLOW_BYTES;
+	limits_take(s, options);
 	snprintf(s->class_name, sizeof(s->class_name), "%s",
 		 s->o.class_name ? s->o.class_name : "all");
 	if (s->o.host)

@@ -44,6 +44,9 @@ struct segments_stats {
  */
 struct segments *segments_open(const struct segments_options *options);
 
+/* From now on these file_bytes, budget_bytes, age_ns and flow_bytes; nothing else of it. */
+void segments_limit(struct segments *s, const struct segments_options *options);
+
 /*
  * What a (node, device) is called, and its link type (LINKTYPE_*: 1 Ethernet, 101 raw IP).
  * To be said before its first packet; without, it is named by its numbers.

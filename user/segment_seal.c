@@ -271,8 +271,14 @@ static void joints_tell(struct sealer *s)
  */
 static void flows_expire(struct sealer *s, const char *base)
 {
-	__u64 most = s->o.flow_bytes, spare = most / 16;
+	__u64 most, spare;
 
+	pthread_mutex_lock(&s->mutex);
+	most = s->o.flow_bytes;
+	pthread_mutex_unlock(&s->mutex);
+	spare = most / 16;
+	if (s->flow_due > most) /* it was more before */
+		s->flow_due = 0;
 	s->flow_bytes += flowlog_bytes(s->dir, base);
 	if (s->flow_bytes <= s->flow_due)
 		return;
@@ -397,6 +403,16 @@ int sealer_start(struct sealer **sealer, const struct segments_options *options,
 	err = -pthread_create(&s->thread, NULL, sealer_run, s);
 	s->running = !err;
 	return err;
+}
+
+void sealer_limit(struct sealer *s, const struct segments_options *o)
+{
+	pthread_mutex_lock(&s->mutex);
+	s->o.file_bytes = o->file_bytes;
+	s->o.budget_bytes = o->budget_bytes;
+	s->o.age_ns = o->age_ns;
+	s->o.flow_bytes = o->flow_bytes;
+	pthread_mutex_unlock(&s->mutex);
 }
 
 int sealer_add(struct sealer *s, const char *base, int fd, struct catalog *c)

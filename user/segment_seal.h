@@ -15,6 +15,9 @@ struct sealer;
 int sealer_start(struct sealer **sealer, const struct segments_options *options, int dir,
 		 const char *path, __u64 *recovered);
 
+/* Other budgets and another age than it was started with. */
+void sealer_limit(struct sealer *sealer, const struct segments_options *options);
+
 /* Takes over the file and the catalog, which is then empty. */
 int sealer_add(struct sealer *sealer, const char *base, int fd, struct catalog *c);
 
