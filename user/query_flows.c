@@ -41,7 +41,7 @@ static const struct out_column columns[] = {
 	[F_DEVICE] = { .key = "device" },
 	[F_HOST] = { .key = "host" },
 	[F_CLASS] = { .key = "class" },
-	[F_PROTO] = { "proto", "PROTO", 5, 0, OUT_RIGHT },
+	[F_PROTO] = { "proto", "PROTO", 7, 0, 0 },
 	[F_LOCAL] = { "local", "LOCAL", 40, 15, 0 },
 	[F_REMOTE] = { "remote", "REMOTE", 40, 15, 0 },
 	[F_PACKETS_OUT] = { "packets_out", "OUT", 8, 0, OUT_RIGHT | OUT_OPTIONAL },
@@ -225,6 +225,7 @@ static int sum_print(struct gathering *g)
 		const struct catalog_device *d = segment_device(&named, &t->track);
 		bool ported = track_has_ports(&t->track);
 		static const __u8 none[16];
+		char name[16];
 
 		out_wall(g->out, F_FIRST, t->first_ns);
 		out_wall(g->out, F_LAST, t->last_ns);
@@ -232,8 +233,7 @@ static int sum_print(struct gathering *g)
 		out_str(g->out, F_DEVICE, d ? d->name : NULL);
 		out_str(g->out, F_HOST, c->host);
 		out_str(g->out, F_CLASS, c->class_name);
-		if (f->proto)
-			out_u64(g->out, F_PROTO, f->proto);
+		out_str(g->out, F_PROTO, query_proto_name(&t->track, name));
 		if (memcmp(f->local, none, 16) || memcmp(f->remote, none, 16)) {
 			out_address(g->out, F_LOCAL, f->local,
 				    ported ? f->local_port : OUT_NO_PORT);
