@@ -554,10 +554,16 @@ peers_are() { # RANGE...
 	[ "$(ask '/v1/query?q=tcp' -o "$DIR/none" -w '%{http_code}')" = 200 ]
 	[ ! -s "$DIR/none" ]
 	[ "$(ask '/v1/query?q=udp' -I | head -1 | tr -d '\r')" = 'HTTP/1.1 200 OK' ]
-	for bad in 'q=udp+and' 'format=xml' 'limit=0' 'by=size' 'since=soon'; do
+	# What is not understood is not answered as if it had not been said.
+	for bad in 'q=udp+and' 'format=xml' 'limit=0' 'by=size' 'since=soon' 'query=udp' 'q' \
+		'q=udp&q=tcp' 'q=udp%00+and+port+9' 'format=count&&q=udp'; do
 		[ "$(status_of "/v1/query?$bad")" = 400 ] || { echo "$bad"; false; }
 	done
 	ask '/v1/query?q=udp+and' | jq -r .message | grep -q 'column 8'
+	ask '/v1/query?query=udp' | jq -r .message | grep -q 'query: no such parameter'
+	[ "$(ask '/v1/query?' | jq -s length)" -ge 20 ]
+	[ "$(status_of '/v1/flows?nodes=server')" = 400 ]
+	[ "$(status_of '/v1/flows?node=server&limit=5')" = 200 ]
 	for path in /v1/query /v1/queries '/v1/queries/{id}'; do
 		ask /openapi.json | jq -e --arg p "$path" '.paths[$p]' >/dev/null
 	done
