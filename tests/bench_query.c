@@ -143,8 +143,8 @@ static void compare(const char *what, struct way ways[2], unsigned long scanned)
 			ways[way].cold[round] = ask_ms(ways[way].record, ways[way].text);
 		}
 	printf("%-24s %8lu ", what,
-	       count("%s query -d %s/%s --count '%s'", bench_binary(), dir, ways[0].record,
-		     ways[0].text));
+	       count("%s query -d %s/%s --key-file %s/key --count '%s'", bench_binary(), dir,
+		     ways[0].record, dir, ways[0].text));
 	if (!ways[1].record)
 		printf("%8lu ", scanned);
 	printf("%9.1f %9.1f %7.2f %10.1f %9.1f %7.2f\n", median(ways[0].warm, ROUNDS),

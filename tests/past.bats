@@ -94,6 +94,46 @@ ask() { # NODE URI
 	[[ $output == *'column 32: 0000000000000001: no packet here'* ]]
 }
 
+# The same, with two clocks far off, requests at once, and a server that speaks first.
+@test "pasts, futures and what is between them are those that the event log has, by brute force" {
+	local words=$DIR/trace.words urls=(http://10.1.0.2/{1..6})
+
+	node a b c
+	wire a b 1
+	wire b c 2
+	nginx_start b 80 <<<'location / { proxy_pass http://10.2.0.2:80; }'
+	nginx_start c 80 <<<'location / { return 200 there; }'
+	udp_echo_start c 10.2.0.2 7
+	start c socat TCP-LISTEN:2525,fork,reuseaddr 'SYSTEM:echo 220 ready; read bye'
+	await 10 listens c 2525
+	tm up --state-dir "$STATE" -n netns:a -n netns:b -n netns:c --skew b=-2h --skew c=+30m
+	"$TIDEMARK" record --pin-dir "$PIN" --state-dir "$STATE" -d "$REC" \
+		2>"$DIR/words" </dev/null 3>&- &
+	PIDS+=($!)
+	local recorder=$!
+	"$TIDEMARK" trace --json --pin-dir "$PIN" --state-dir "$STATE" \
+		>"$DIR/log" 2>"$words" </dev/null 3>&- &
+	PIDS+=($!)
+	local tracer=$!
+	await_line "$DIR/words" 'recording 3 nodes'
+	await_line "$words" 'watching 3 nodes'
+	for _ in 1 2 3; do
+		in_node a curl -sf --parallel --parallel-immediate --output-dir "$DIR" \
+			--remote-name-all "${urls[@]}" 2>/dev/null
+		udp_ask b 2 10.2.0.2 7
+		for _ in 1 2; do
+			in_node b bash -c 'grep -qx "220 ready" </dev/tcp/10.2.0.2/2525'
+		done
+	done
+	kill -INT "$tracer"
+	wait "$tracer"
+	kill -TERM "$recorder"
+	wait "$recorder"
+	run -0 python3 tests/past_oracle.py "$TIDEMARK" "$DIR/log" "$REC" 15 4
+	echo "$output"
+	[[ $output =~ [1-9][0-9]{2}\ events,\ [1-9][0-9]{2,}\ packets,\ 90\ queries,\ 0\ wrong ]]
+}
+
 # A client a, who asks an address that a router gw, which nobody records, gives to b; and b sees
 # gw's address instead of a's.
 @test "addresses that are changed between two nodes do not end the past where clocks are exchanged" {

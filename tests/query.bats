@@ -114,6 +114,18 @@ query() {
 	done
 }
 
+@test "flows name their protocols as packets do, in words" {
+	"$TESTS/gen_trace" -x -p 2000 -f 250 -s 33 >"$DIR/t.pcap"
+	segments "$REC"
+	query --flows --json | jq -r .proto | sort -u >"$DIR/flows"
+	query --json | jq -r .proto | sort -u >"$DIR/packets"
+	diff "$DIR/flows" "$DIR/packets"
+	for word in tcp udp icmp igmp sctp udplite arp; do
+		grep -qx "$word" "$DIR/flows"
+	done
+	COLUMNS=100 query --flows udplite --limit 1 | grep -E ' udplite +[0-9[]'
+}
+
 @test "an expression that is wrong is refused with its column, exit 2" {
 	mkdir -p "$REC"
 	run -2 query 'tcp and (port 80'

@@ -261,6 +261,9 @@ mixed_make() { # FILE
 	jq -se 'map(select(.class == "web" and .cut_packets == 0 and .stored_packets > 0)) |
 		length == 1' "$OUT/stats.jsonl"
 	jq -se 'map(select(.class == "all" and .cut_packets > 0)) | length == 1' "$OUT/stats.jsonl"
+	# Told when all of it is on disk.
+	jq -se 'all(.disk_files == 1 and .disk_bytes > .stored_bytes and .mem_bytes == 0)' \
+		"$OUT/stats.jsonl"
 	sed -i 's/port 443/tcp[13] = 2/' "$DIR/tm.cfg"
 	rm -rf "$OUT"
 	run rec --from timemachine "$DIR/tm.cfg"

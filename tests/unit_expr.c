@@ -116,6 +116,8 @@ static void forms(void)
 		"greater 100",
 		"stamp 17979cfe36350000",
 		"src or dst port 443",
+		"src or dst 10.0.0.2",
+		"ip src or dst 10.0.0.2",
 		"(tcp)",
 		"tcp and (port 80 or port 443)",
 		/* `and` and `or` bind alike, from the left, as in tcpdump */
@@ -134,6 +136,7 @@ static void forms(void)
 		"dst 10.0.0.2",
 		"src port 443",
 		"src and dst port 443",
+		"src or dst 10.0.0.3",
 		"net 11",
 		"udp",
 		"udp port 443",
@@ -284,6 +287,8 @@ static void errors(void)
 	refused("not", 4, "too early");
 	refused("port (80 or 443", 16, "`)`");
 	refused("port ()", 7, "a value");
+	refused("src or dst", 11, "an address");
+	refused("tcp src or dst and udp", 16, "no address");
 	refused("host (tcp)", 7, "a value");
 	refused("before 2026-02-30", 8, "a time is");
 	refused("after 2025-02-29", 7, "a time is");

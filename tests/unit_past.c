@@ -24,6 +24,7 @@ struct seen {
 struct message {
 	unsigned from, to, first; /* packet that sent it first */
 	__u64 stamp;
+	__u64 came; /* the stamp of its receiving */
 	bool tcp, syn, flying, lost;
 	__u32 seq;
 	unsigned bytes;
@@ -168,11 +169,14 @@ static void arrive(void)
 {
 	struct message *m = &messages[draw(messages_n)];
 	bool knows = told || host_of(m->from) == host_of(m->to);
+	__u64 stamp;
 
 	if (!m->flying || m->lost)
 		return;
 	m->flying = false;
-	packet_write(m->to, m, false, false, tick(m->to, knows ? m->stamp : 0));
+	stamp = tick(m->to, knows ? m->stamp : 0);
+	m->came = m->came ? m->came : stamp;
+	packet_write(m->to, m, false, false, stamp);
 	if (m->tcp && draw(2)) { /* acknowledged: no message, no clock moves */
 		packet_write(m->to, m, true, true, clocks[m->to]);
 		packet_write(m->from, m, false, true, clocks[m->from]);
@@ -234,11 +238,17 @@ static void run_make(__u32 seed)
 static bool before(unsigned a, unsigned b)
 {
 	const struct seen *x = &all[a], *y = &all[b];
+	const struct message *m;
 
 	if (x->node == y->node)
 		return x->stamp <= y->stamp;
-	return x->tells && y->tells && x->out && !y->out && x->message == y->message &&
-	       messages[x->message].first == a;
+	m = &messages[x->message];
+	if (!x->tells || !x->out || m->first != a)
+		return false;
+	/* The stamp of a SYN that comes may be older than it. */
+	if (m->syn)
+		return m->came && y->node == m->to && y->stamp > m->came;
+	return y->tells && !y->out && x->message == y->message;
 }
 
 static void brute(unsigned from, bool future, bool in[PACKETS])

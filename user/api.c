@@ -115,13 +115,18 @@ static void record_get(struct http_call *call, void *ctx)
 static void flows_get(struct http_call *call, void *ctx)
 {
 	const struct api *api = ctx;
-	const char *node = http_query(call, "node"), *limit = http_query(call, "limit");
+	static const char *const names[] = { "node", "limit", NULL };
+	const char *node, *limit;
 	__u64 most = FLOWS_DEFAULT;
 	size_t len = 0;
 	char *lines = NULL;
 	FILE *file;
 	int status;
 
+	if (!http_query_known(call, names))
+		return;
+	node = http_query(call, "node");
+	limit = http_query(call, "limit");
 	if (limit && (number_parse(limit, FLOWS_MOST, &most) || !most)) {
 		http_refuse(call, 400, "limit=%s: not a number from 1 to %d", limit, FLOWS_MOST);
 		return;

@@ -147,6 +147,7 @@ static bool take_end(struct parser *p, struct qualifiers *q)
 	if (!source && !parser_is(p, "dst"))
 		return false;
 	parser_advance(p);
+	q->directed = true;
 	q->end = source ? EXPR_SOURCE : EXPR_DESTINATION;
 	/* src or dst, src and dst: unless what follows is another primitive. */
 	ahead = *p;
@@ -229,8 +230,8 @@ static struct expr *qualified(struct parser *p)
 		q.type = PORTRANGE;
 	else if (!any && expr_is_value(p->at, p->len))
 		return typed(p, &p->last); /* carried over */
-	else if (q.end != EXPR_EITHER || q.both)
-		; /* src a */
+	else if (q.directed)
+		; /* src a, src or dst a */
 	else if (q.proto)
 		return proto_test(p, at, q.proto, q.sides);
 	else

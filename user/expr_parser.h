@@ -12,7 +12,8 @@ struct registry;
 struct qualifiers {
 	__u8 sides;
 	enum expr_end end;
-	bool both; /* src and dst */
+	bool both;     /* src and dst */
+	bool directed; /* any of these was said */
 	const struct expr_proto *proto;
 	enum type { HOST, NET, PORT, PORTRANGE, PROTO, UNSAID } type;
 };

@@ -290,6 +290,9 @@ static int answer(struct guest *g)
 	while (waitpid(g->query, &status, 0) < 0 && errno == EINTR)
 		;
 	daemon_tell(g, true);
+	/* To follow has no end of its own: who asked did not say this one, or would have gone. */
+	if (!err && g->asked_to_end && g->ask.follow)
+		return refuse(g, "ended by the daemon, or by --cancel; there may be more");
 	if (!err)
 		err = end_send(g, WIFEXITED(status) ? WEXITSTATUS(status) : 1);
 	return err ? 1 : 0;

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+#include <sys/queue.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -77,6 +78,39 @@ const char *http_query(struct http_call *call, const char *name)
 		call->queried = true;
 	}
 	return evhttp_find_header(&call->query, name);
+}
+
+bool http_query_known(struct http_call *call, const char *const *names)
+{
+	const struct evhttp_uri *uri = evhttp_request_get_evhttp_uri(call->request);
+	const char *text = uri ? evhttp_uri_get_query(uri) : NULL;
+	const struct evkeyval *pair;
+
+	if (!text || !*text)
+		return true;
+	/* A byte of zero would end a value early. */
+	if (strstr(text, "%00") || (!call->queried && evhttp_parse_query_str(text, &call->query))) {
+		http_refuse(call, 400, "%s: parameters are NAME=VALUE, with & between them", text);
+		return false;
+	}
+	call->queried = true;
+	TAILQ_FOREACH(pair, &call->query, next)
+	{
+		const char *const *name = names;
+
+		while (*name && strcmp(*name, pair->key))
+			name++;
+		if (!*name) {
+			http_refuse(call, 400, "%s: no such parameter; /openapi.json has them",
+				    pair->key);
+			return false;
+		}
+		if (evhttp_find_header(&call->query, pair->key) != pair->value) {
+			http_refuse(call, 400, "%s: is there twice", pair->key);
+			return false;
+		}
+	}
+	return true;
 }
 
 const char *http_body(struct http_call *call, size_t *len)

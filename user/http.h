@@ -55,6 +55,12 @@ int http_routes(struct http *http, const struct http_route *routes, void *ctx);
 
 const char *http_rest(const struct http_call *call);
 const char *http_query(struct http_call *call, const char *name); /* decoded, or NULL */
+
+/*
+ * False: there is a parameter that is none of these, comes twice or cannot be read, and it was
+ * refused. A question that is not understood must not be answered as another one.
+ */
+bool http_query_known(struct http_call *call, const char *const *names);
 const char *http_body(struct http_call *call, size_t *len);
 
 void http_reply(struct http_call *call, int status, const char *type, const void *body, size_t len);

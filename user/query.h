@@ -46,12 +46,12 @@ int sink_flush(struct query_sink *sink);
 /* The exit status; `status` if nothing went wrong. */
 int sink_close(struct query_sink *sink, int status);
 
+/* As an answer names it: `tcp`, `ip-41`, `0x88cc`. In `text`, where it is a number. */
+const char *query_proto_name(const struct track *t, char text[16]);
+
 /* ---- other answers ------------------------------------------------------------------------------ */
 
 int query_flows(struct query *query);
-
-/* What it is called in all answers: `tcp`, `ip-50`, `arp`, `0x88cc`. */
-const char *query_proto(const struct track *track, char text[16]);
 
 /* Same packets found in several directories, as when one was copied into another. */
 struct query_twins {

@@ -28,6 +28,7 @@ struct answer {
 	FILE *to;
 	struct text list;
 	__u64 bytes;
+	bool heard; /* anything at all */
 	int status; /* -1 until the end was seen */
 };
 
@@ -130,6 +131,7 @@ static int frames_take(struct answer *a)
 			return query_cancelled ? -EINTR : -ECONNRESET;
 		if (frame_read(head, &kind, &n))
 			return -EPROTO;
+		a->heard = true;
 		if (!bytes_read(a, bytes, n))
 			return query_cancelled ? -EINTR : -ECONNRESET;
 		if (kind == FRAME_END)
@@ -198,6 +200,15 @@ static int list_print(struct answer *a, bool json)
 
 /* ---- all of it -------------------------------------------------------------------------------- */
 
+/* Who is not let in hears nothing. */
+static void unheard_say(const struct answer *a)
+{
+	log_error("%s: the connection has ended; %s", a->o->at,
+		  a->o->tls.cert ? "is the certificate one it takes?"
+				 : "is this user one who may ask, as `uid` and `gid` of "
+				   "`record.socket` say?");
+}
+
 static int answer_take(struct answer *a, const char *write)
 {
 	bool file = write && strcmp(write, "-");
@@ -219,7 +230,9 @@ static int answer_take(struct answer *a, const char *write)
 			log_warn("cancelled; there may be more");
 		return a->ask->follow ? 0 : 1;
 	}
-	if (err == -ECONNRESET || err == -EPROTO)
+	if (err == -ECONNRESET && !a->heard)
+		unheard_say(a);
+	else if (err == -ECONNRESET || err == -EPROTO)
 		log_error("%s: %s; there may be more", a->o->at,
 			  err == -EPROTO ? "not a daemon of ours" : "the answer is cut short");
 	else if (err != -EPIPE)
@@ -242,7 +255,7 @@ int query_at(const struct at_options *o, struct ask *ask, const char *write, boo
 	}
 	a.channel = at_open(o);
 	if (a.channel && channel_write(a.channel, line, strlen(line)))
-		log_error("%s: the connection has ended; is the certificate one it takes?", o->at);
+		unheard_say(&a);
 	else if (a.channel)
 		status = answer_take(&a, write);
 	if (o->list && !status)

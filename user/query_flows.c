@@ -41,7 +41,7 @@ static const struct out_column columns[] = {
 	[F_DEVICE] = { .key = "device" },
 	[F_HOST] = { .key = "host" },
 	[F_CLASS] = { .key = "class" },
-	[F_PROTO] = { "proto", "PROTO", 6, 0, 0 },
+	[F_PROTO] = { "proto", "PROTO", 7, 0, 0 },
 	[F_LOCAL] = { "local", "LOCAL", 40, 15, 0 },
 	[F_REMOTE] = { "remote", "REMOTE", 40, 15, 0 },
 	[F_PACKETS_OUT] = { "packets_out", "OUT", 8, 0, OUT_RIGHT | OUT_OPTIONAL },
@@ -233,7 +233,7 @@ static int sum_print(struct gathering *g)
 		out_str(g->out, F_DEVICE, d ? d->name : NULL);
 		out_str(g->out, F_HOST, c->host);
 		out_str(g->out, F_CLASS, c->class_name);
-		out_str(g->out, F_PROTO, query_proto(&t->track, name));
+		out_str(g->out, F_PROTO, query_proto_name(&t->track, name));
 		if (memcmp(f->local, none, 16) || memcmp(f->remote, none, 16)) {
 			out_address(g->out, F_LOCAL, f->local,
 				    ported ? f->local_port : OUT_NO_PORT);

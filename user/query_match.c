@@ -19,6 +19,7 @@ struct matching {
 	__u32 n, room;
 	__s64 *reach; /* of TCP: how far the sequence is after this one, from its connection's start */
 	__u32 reach_room;
+	bool alone; /* one node sent, and one received */
 };
 
 static int end_compare(const void *a, const void *b)
@@ -51,11 +52,17 @@ static bool one_host(const struct names *nodes, __u32 a, __u32 b)
 
 static int edge_add(struct matching *m, const struct match_end *out, const struct match_end *in)
 {
-	struct match_edge edge = { out->stamp, in->stamp, out->node, in->node };
+	/* No event is made of a SYN that comes: it has its node's latest stamp. After it is what has
+	 * a greater one; the latest itself may be the connecting that it answers.
+	 */
+	struct match_edge edge = { out->stamp, in->stamp + in->syn, out->node, in->node };
 	struct match_edges *e = m->edges;
 
-	/* Nodes of one host always know of each other's stamps, so this was not the sender. */
-	if (out->stamp >= in->stamp && one_host(m->nodes, out->node, in->node))
+	/* Nodes of one host always know of each other's stamps, so this was not the sender. Of a SYN
+	 * that says nothing; but if only one sent it and one received, it was.
+	 */
+	if (out->stamp >= edge.in_stamp && !(in->syn && m->alone) &&
+	    one_host(m->nodes, out->node, in->node))
 		return 0;
 	if (e->n && !memcmp(&e->at[e->n - 1], &edge, sizeof(edge))) /* of one burst */
 		return 0;
@@ -176,6 +183,7 @@ static int key_match(struct matching *m)
 
 	if (array_grow((void **)&m->reach, &m->reach_room, m->n, sizeof(*m->reach)))
 		return -ENOMEM;
+	m->alone = stretch_end(m, stretch_end(m, 0)) == m->n;
 	for (__u32 out = 0, out_end; out < m->n && m->ends[out].out && !err; out = out_end) {
 		out_end = stretch_end(m, out);
 		for (__u32 in = out_end, in_end; in < m->n && !err; in = in_end) {

@@ -50,7 +50,7 @@ static const struct out_column columns[] = {
 	[P_DIR] = { .key = "dir" },
 	[P_SRC] = { "src", "SOURCE", 22, 15, 0 },
 	[P_DST] = { "dst", "DESTINATION", 22, 15, 0 },
-	[P_PROTO] = { "proto", "PROTO", 6, 0, 0 },
+	[P_PROTO] = { "proto", "PROTO", 7, 0, 0 },
 	[P_BYTES] = { "bytes", "LENGTH", 6, 0, OUT_RIGHT },
 	[P_KEPT] = { .key = "kept" },
 	[P_FLAGS] = { "flags", "FLAGS", 5, 0, OUT_OPTIONAL },
@@ -95,7 +95,7 @@ struct query_sink {
 	int err;
 };
 
-const char *query_proto(const struct track *t, char text[16])
+const char *query_proto_name(const struct track *t, char text[16])
 {
 	if (t->ethertype == FILTER_IP || t->ethertype == FILTER_IP6) {
 		switch (t->flow.proto) {
@@ -113,6 +113,10 @@ const char *query_proto(const struct track *t, char text[16])
 			return "dccp";
 		case IPPROTO_UDPLITE:
 			return "udplite";
+		case IPPROTO_IGMP:
+			return "igmp";
+		case IPPROTO_ESP:
+			return "esp";
 		case IPPROTO_GRE:
 			return "gre";
 		case IPPROTO_IPIP:
@@ -196,7 +200,7 @@ static int packet_print(struct query_sink *sink, const struct gathered *m,
 	out_str(out, P_CLASS, about->class_name);
 	out_str(out, P_DIR, (p->flags & PCAPNG_DIRECTION) == PCAPNG_OUT ? "out" : "in");
 	ends_print(out, &t->track.flow, track_has_ports(&t->track), forward, P_SRC, P_DST);
-	out_str(out, P_PROTO, query_proto(&t->track, name));
+	out_str(out, P_PROTO, query_proto_name(&t->track, name));
 	out_u64(out, P_BYTES, p->wire);
 	out_u64(out, P_KEPT, p->kept);
 	if (more.tcp_flags)

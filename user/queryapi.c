@@ -182,8 +182,14 @@ static const char *format_take(struct http_call *call, struct ask *ask)
 
 static const char *ask_take(struct http_call *call, struct ask *ask)
 {
-	const char *limit = http_query(call, "limit"), *follow = http_query(call, "follow");
+	static const char *const names[] = { "q",     "format", "by",	  "since",
+					     "until", "limit",	"follow", NULL };
+	const char *limit, *follow;
 
+	if (!http_query_known(call, names))
+		return NULL;
+	limit = http_query(call, "limit");
+	follow = http_query(call, "follow");
 	if (!word_take(call, "q", ask->text, sizeof(ask->text)) ||
 	    !word_take(call, "by", ask->by, sizeof(ask->by)) ||
 	    !word_take(call, "since", ask->since, sizeof(ask->since)) ||

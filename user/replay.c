@@ -326,8 +326,10 @@ int replay_file(const struct replay_options *options, struct class_list *classes
 		status = replay_classes(&r, classes, cutoff);
 	if (!status)
 		status = file_read(&r);
-	if (r.stats)
+	if (r.stats) {
+		packets_settle(r.packets); /* so that the line says what is on disk */
 		recstat_second(r.stats, 0);
+	}
 	err = packets_close_lost(r.packets, &lost);
 	if (err && !status) {
 		log_error("%s: %s", options->dir, strerror(-err));
