@@ -80,7 +80,8 @@ check: all units packets ## quick: unit and packet tests (root)
 	$(Q)TIDEMARK=$(BIN) BUILD=$B tools/test unit packet
 
 million: all packets ## a million messages among three hosts that are hours apart (root; MESSAGES=N)
-	$(Q)TIDEMARK=$(BIN) BUILD=$(abspath $B) tools/test --world bats tests/million.bats
+	$(Q)MESSAGES=$(or $(MESSAGES),1000000) TIDEMARK=$(BIN) BUILD=$(abspath $B) \
+		tools/test --world bats tests/million.bats
 
 bench: all packets $(call program,$B,bench) ## what things cost, as ratios side by side (root)
 	$(Q)for b in $(call program,$B,bench); do \

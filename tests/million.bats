@@ -1,13 +1,13 @@
 #!/usr/bin/env bats
 # SPDX-License-Identifier: GPL-2.0-only
-# A million messages among three hosts whose wall clocks disagree by hours.
+# Messages among three hosts whose wall clocks disagree by hours.
 
 # Variables of bats and of lab.bash:
 # shellcheck disable=SC2030,SC2031,SC2153,SC2154
 
 load lab.bash
 
-MESSAGES=${MESSAGES:-1000000}
+MESSAGES=${MESSAGES:-300000} # `make million` asks for a million
 
 # As `up` has it, but one datapath for each node, which shares nothing with the others: three hosts.
 # Only what travels in the packets can tell one of the clock of another.
@@ -40,7 +40,7 @@ teardown() {
 	lab_clean
 }
 
-@test "a million messages over TCP and UDP, v4 and v6, among hosts 3 s and 2 h apart: 0 inversions (T33)" {
+@test "messages, a million if asked, over TCP and UDP, v4 and v6, among hosts 3 s and 2 h apart: 0 inversions (T33)" {
 	local peers=(--peer 10.0.0.0/8 --peer fd00::/16) chatter=$BUILD/tests/gen_chatter pid
 
 	host_trace a "${peers[@]}" --skew a=+3s
